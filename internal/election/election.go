@@ -1,0 +1,355 @@
+// Package election decides which replica should lead, by client-go's leader election over a Lease or over a
+// lock in the store, and turns the answer into a term: a claim in the store, an atomic flag, a context.
+//
+// A Lease is not a fence: a paused leader goes on believing in it. So the flag is a hint for work that
+// tolerates a mistake, and the claim is what keeps a replaced leader from writing. The invariant here: the
+// flag is on only inside a round that has won the lock, claimed, and whose lock is still valid by this
+// replica's clock; whatever clears the flag ends the round.
+package election
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+// Record is the store's word on who leads.
+type Record struct {
+	Pod, BootID, ClaimID string
+	Epoch                uint64
+	// Resigned says that the pod has given leadership up.
+	Resigned bool
+	// Revision orders records: a newer one is greater.
+	Revision int64
+}
+
+// Term is one stretch of leading as the store gives it.
+type Term interface {
+	Epoch() uint64
+	// Ended is closed when the term takes no more writes; Err then says why.
+	Ended() <-chan struct{}
+	Err() error
+	// End takes no more writes. It does not block.
+	End()
+	// Pause runs f while no write is under way.
+	Pause(f func())
+	// Resign ends the term, lets the write under way finish, and gives the record up.
+	Resign(ctx context.Context) error
+}
+
+// Store is what the election needs of the store.
+type Store interface {
+	// ReadRecord reads the record linearizably: that it returns proves that a majority answers.
+	ReadRecord(ctx context.Context) (Record, error)
+	// Record returns the newest record known, and a channel that is closed when a newer one is.
+	Record() (Record, <-chan struct{})
+	// Claim makes this replica the leader if seen is still the newest record.
+	Claim(ctx context.Context, seen Record, claimID string) (Term, error)
+	// ResignClaim gives up the claim if it is the newest record.
+	ResignClaim(ctx context.Context, claimID string) error
+}
+
+// Lock is where the election is held. Its methods are called by one goroutine at a time, except Watch.
+type Lock interface {
+	resourcelock.Interface
+	// HolderBoot is the boot ID under which the holder wrote the record that the last Get returned.
+	HolderBoot() string
+	// Watch sends the holder's name whenever the lock changes ("" when it is free), until ctx is done.
+	Watch(ctx context.Context) <-chan string
+}
+
+// Config is what an Election needs.
+type Config struct {
+	Pod, BootID string
+	Lock        Lock
+	Store       Store
+	Timing      Timing
+	// Voter tells whether this replica's member votes: a learner does not campaign.
+	Voter func() bool
+	// First tells whether this replica goes first when the lock is released; the others hold back.
+	First func() bool
+	// MoveStore moves the store's own leadership to another replica, in one try. It is called while no write
+	// is under way.
+	MoveStore func(ctx context.Context) error
+	Log       *zap.Logger
+	Metrics   prometheus.Registerer
+}
+
+const (
+	// holdBack is how long the others let the one that goes first go first.
+	holdBack = 300 * time.Millisecond
+	// claimLimit is how long a claim may take before the lock is given up again.
+	claimLimit = 3 * time.Second
+	// moveLimit bounds the moving of the store's own leadership in a handover.
+	moveLimit = time.Second
+)
+
+// Election campaigns for as long as the process lives, in rounds: client-go's elector runs once, and each
+// round is a new one.
+type Election struct {
+	cfg     Config
+	log     *zap.Logger
+	metrics *metrics
+
+	leading atomic.Bool // the flag; written under mu
+	mu      sync.Mutex
+	round   *round // the one that runs, nil between rounds
+	leader  *Leadership
+	resting bool // the last round gave the lock up
+	drained bool // never to campaign again
+}
+
+// Leadership is handed to the work that only the leader does. Context ends with the term.
+type Leadership struct {
+	Context context.Context
+	Term    Term
+	round   *round
+	cancel  context.CancelCauseFunc
+}
+
+// New checks the timing and makes an Election that does not campaign yet.
+func New(cfg Config) (*Election, error) {
+	if err := cfg.Timing.Validate(); err != nil {
+		return nil, err
+	}
+	return &Election{cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Metrics)}, nil
+}
+
+// Leading returns the flag.
+func (e *Election) Leading() bool { return e.leading.Load() }
+
+// Leadership returns the current term's, or nil while this replica does not lead.
+func (e *Election) Leadership() *Leadership {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.leader
+}
+
+// Run campaigns, leads, and campaigns again until ctx is done. It returns when the lock is released.
+func (e *Election) Run(ctx context.Context) {
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	helpers.Go(func() { e.followLock(ctx) })
+	helpers.Go(func() { e.resignGhosts(ctx) })
+	for n := 1; ctx.Err() == nil; n++ {
+		if e.rest(ctx) {
+			e.runRound(ctx, n)
+		}
+	}
+}
+
+// Handover gives leadership up for good and in good order, if this replica leads: the store's own leadership
+// is moved first, then the write under way finishes, the record is resigned and the lock released. It blocks
+// until the record is resigned or ctx is done. The replica does not campaign again.
+func (e *Election) Handover(ctx context.Context) error {
+	e.mu.Lock()
+	e.drained = true
+	r, l := e.round, e.leader
+	e.mu.Unlock()
+	if r != nil {
+		defer r.cancel(errHandover)
+	}
+	if l == nil {
+		return nil
+	}
+	l.Term.Pause(func() {
+		moveCtx, cancel := context.WithTimeout(ctx, moveLimit)
+		defer cancel()
+		if err := e.cfg.MoveStore(moveCtx); err != nil {
+			e.log.Warn("the store's leadership stays", zap.Error(err))
+		}
+	})
+	e.clear(r, errHandover)
+	if err := l.Term.Resign(ctx); err != nil {
+		return fmt.Errorf("hand over: %w", err)
+	}
+	return nil
+}
+
+var (
+	errHandover = errors.New("handover")
+	errReleased = errors.New("the lock was released")
+)
+
+// setLeading starts l unless its round is over already: the elector's callbacks run on goroutines of their
+// own and may come in any order.
+func (e *Election) setLeading(ctx context.Context, l *Leadership) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if ctx.Err() != nil || e.round != l.round || e.drained {
+		return false
+	}
+	e.leader = l
+	e.leading.Store(true)
+	e.metrics.leading.Set(1)
+	e.log.Info("leading", zap.Uint64("epoch", l.Term.Epoch()))
+	return true
+}
+
+// clear ends the leadership of round r, if it leads: the flag first, then the term.
+func (e *Election) clear(r *round, cause error) {
+	e.mu.Lock()
+	l := e.leader
+	if l == nil || l.round != r {
+		e.mu.Unlock()
+		return
+	}
+	e.leading.Store(false)
+	e.leader = nil
+	e.mu.Unlock()
+	l.cancel(cause)
+	l.Term.End()
+	e.metrics.leading.Set(0)
+	e.log.Info("not leading any more", zap.Uint64("epoch", l.Term.Epoch()), zap.Error(cause))
+}
+
+// runRound is one elector, from its first attempt to its end.
+func (e *Election) runRound(ctx context.Context, n int) {
+	r := e.newRound(ctx, n)
+	e.mu.Lock()
+	e.round = r
+	e.mu.Unlock()
+	defer func() {
+		r.cancel(nil)
+		e.mu.Lock()
+		e.round = nil
+		e.mu.Unlock()
+	}()
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Name:            e.cfg.Pod,
+		Lock:            r.guard,
+		LeaseDuration:   e.cfg.Timing.LeaseDuration,
+		RenewDeadline:   e.cfg.Timing.RenewDeadline,
+		RetryPeriod:     e.cfg.Timing.RetryPeriod,
+		ReleaseOnCancel: true,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: r.started,
+			OnStoppedLeading: r.stopped,
+		},
+	})
+	if err != nil {
+		panic(err) // the timing has been validated
+	}
+	e.metrics.rounds.Inc()
+	elector.Run(r.ctx)
+}
+
+// rest has a replica that gave the lock up let another one lead first, for two retry periods at most; one
+// that drains waits for ever. It tells whether to campaign.
+func (e *Election) rest(ctx context.Context) bool {
+	e.mu.Lock()
+	resting, drained := e.resting, e.drained
+	e.resting = false
+	e.mu.Unlock()
+	if drained {
+		<-ctx.Done()
+		return false
+	}
+	if !resting {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*e.cfg.Timing.RetryPeriod)
+	defer cancel()
+	for {
+		record, changed := e.cfg.Store.Record()
+		if !record.Resigned && record.Pod != e.cfg.Pod {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return true
+		}
+	}
+}
+
+// followLock starts a fresh round whenever the lock is free: a round's first attempt is immediate, where an
+// elector that waits would look only after one to two retry periods.
+func (e *Election) followLock(ctx context.Context) {
+	holders := e.cfg.Lock.Watch(ctx)
+	var free <-chan time.Time
+	for {
+		select {
+		case holder, ok := <-holders:
+			if !ok {
+				return
+			}
+			free = nil
+			if holder == "" {
+				free = time.After(e.holdBack())
+			}
+		case <-free:
+			e.restartCampaign()
+			free = time.After(e.cfg.Timing.RetryPeriod)
+		}
+	}
+}
+
+func (e *Election) holdBack() time.Duration {
+	if e.cfg.First() {
+		return 0
+	}
+	return holdBack
+}
+
+// restartCampaign ends the round that runs if it has not won: never one that has.
+func (e *Election) restartCampaign() {
+	e.mu.Lock()
+	r := e.round
+	e.mu.Unlock()
+	if r != nil && r.guard.campaigning() {
+		r.cancel(errReleased)
+	}
+}
+
+// resignGhosts gives up every record that names this boot although it does not lead by it: a claim that
+// landed after its round was over, or a term that ended without a handover.
+func (e *Election) resignGhosts(ctx context.Context) {
+	for ctx.Err() == nil {
+		record, changed := e.cfg.Store.Record()
+		if !e.ghost(record) {
+			select {
+			case <-changed:
+			case <-time.After(e.cfg.Timing.RetryPeriod):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		resign, cancel := context.WithTimeout(ctx, claimLimit)
+		err := e.cfg.Store.ResignClaim(resign, record.ClaimID)
+		cancel()
+		if err != nil {
+			e.log.Warn("a claim that is not ours to keep could not be given up", zap.String("claim", record.ClaimID), zap.Error(err))
+		}
+		waitChanged(ctx, changed, e.cfg.Timing.RetryPeriod)
+	}
+}
+
+func (e *Election) ghost(record Record) bool {
+	if record.Resigned || record.Pod != e.cfg.Pod || record.BootID != e.cfg.BootID {
+		return false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.round == nil || e.round.claimID != record.ClaimID || e.round.ctx.Err() != nil
+}
+
+func waitChanged(ctx context.Context, changed <-chan struct{}, limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-changed:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,128 @@
+package election
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+// BootAnnotation is where the holder of the Lease writes its boot ID.
+const BootAnnotation = "leasehold.dev/boot-id"
+
+// LeaseLock is client-go's lock on a Lease, with the holder's boot ID as an annotation.
+type LeaseLock struct {
+	*resourcelock.LeaseLock
+	boot  *bootLeases
+	watch coordinationclient.LeaseInterface
+}
+
+// LeaseLockConfig says which Lease, and who asks.
+type LeaseLockConfig struct {
+	Namespace, Name string
+	Pod, BootID     string
+	// Leases is used with short deadlines; Watches must have none, since a watch stays open.
+	Leases, Watches coordinationclient.LeasesGetter
+	// Events may be nil.
+	Events resourcelock.EventRecorder
+}
+
+// NewLeaseLock makes a LeaseLock. It talks to nobody yet.
+func NewLeaseLock(cfg LeaseLockConfig) *LeaseLock {
+	boot := &bootLeases{LeasesGetter: cfg.Leases, own: cfg.BootID}
+	return &LeaseLock{
+		LeaseLock: &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Namespace: cfg.Namespace, Name: cfg.Name},
+			Client:     boot,
+			LockConfig: resourcelock.ResourceLockConfig{Identity: cfg.Pod, EventRecorder: cfg.Events},
+		},
+		boot:  boot,
+		watch: cfg.Watches.Leases(cfg.Namespace),
+	}
+}
+
+// HolderBoot implements Lock.
+func (l *LeaseLock) HolderBoot() string {
+	if boot := l.boot.seen.Load(); boot != nil {
+		return *boot
+	}
+	return ""
+}
+
+// Watch implements Lock. A watch that ends is begun again; it then starts with the Lease as it is.
+func (l *LeaseLock) Watch(ctx context.Context) <-chan string {
+	holders := make(chan string)
+	go func() {
+		defer close(holders)
+		for ctx.Err() == nil {
+			l.watchOnce(ctx, holders)
+			waitChanged(ctx, nil, time.Second)
+		}
+	}()
+	return holders
+}
+
+func (l *LeaseLock) watchOnce(ctx context.Context, holders chan<- string) {
+	w, err := l.watch.Watch(ctx, metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, l.LeaseMeta.Name).String(),
+	})
+	if err != nil {
+		return // the elector's own polling is the fallback, and reports what is wrong
+	}
+	defer w.Stop()
+	for event := range w.ResultChan() {
+		lease, ok := event.Object.(*coordinationv1.Lease)
+		if !ok {
+			return
+		}
+		holder := ""
+		if lease.Spec.HolderIdentity != nil {
+			holder = *lease.Spec.HolderIdentity
+		}
+		select {
+		case holders <- holder:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// bootLeases reads and writes the annotation that resourcelock.LeaseLock knows nothing of.
+type bootLeases struct {
+	coordinationclient.LeasesGetter
+	own  string
+	seen atomic.Pointer[string]
+}
+
+func (b *bootLeases) Leases(namespace string) coordinationclient.LeaseInterface {
+	return &bootLease{LeaseInterface: b.LeasesGetter.Leases(namespace), boot: b}
+}
+
+type bootLease struct {
+	coordinationclient.LeaseInterface
+	boot *bootLeases
+}
+
+func (l *bootLease) Get(ctx context.Context, name string, o metav1.GetOptions) (*coordinationv1.Lease, error) {
+	lease, err := l.LeaseInterface.Get(ctx, name, o)
+	if err == nil {
+		boot := lease.Annotations[BootAnnotation]
+		l.boot.seen.Store(&boot)
+	}
+	return lease, err
+}
+
+func (l *bootLease) Create(ctx context.Context, lease *coordinationv1.Lease, o metav1.CreateOptions) (*coordinationv1.Lease, error) {
+	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, BootAnnotation, l.boot.own)
+	return l.LeaseInterface.Create(ctx, lease, o)
+}
+
+func (l *bootLease) Update(ctx context.Context, lease *coordinationv1.Lease, o metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, BootAnnotation, l.boot.own)
+	return l.LeaseInterface.Update(ctx, lease, o)
+}

@@ -1,0 +1,42 @@
+package store
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	commitSeconds prometheus.Histogram
+	batchWrites   prometheus.Histogram
+	attempts      *prometheus.CounterVec
+	epoch         prometheus.Gauge
+	claims        *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	auto := promauto.With(reg)
+	return &metrics{
+		commitSeconds: auto.NewHistogram(prometheus.HistogramOpts{
+			Name:    "leasehold_commit_duration_seconds",
+			Help:    "Time from the first attempt of a batch to its outcome.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+		}),
+		batchWrites: auto.NewHistogram(prometheus.HistogramOpts{
+			Name:    "leasehold_batch_writes",
+			Help:    "Writes that share one transaction.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+		}),
+		attempts: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "leasehold_commit_attempts_total",
+			Help: "Attempts at a batch, by what came of them.",
+		}, []string{"result"}),
+		epoch: auto.NewGauge(prometheus.GaugeOpts{
+			Name: "leasehold_epoch",
+			Help: "Epoch of the newest leader record known.",
+		}),
+		claims: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "leasehold_claims_total",
+			Help: "Claims of leadership by this replica, by what came of them.",
+		}, []string{"result"}),
+	}
+}

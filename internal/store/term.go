@@ -1,0 +1,194 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+)
+
+// Claimant says who claims leadership. ID is unique to one round of one boot: it tells a repeated claim from
+// a rival's, a twin's, or one's own of an earlier round.
+type Claimant struct {
+	Pod, BootID, ID string
+}
+
+// Term is one stretch of leading, from a claim to whatever ends it. It owns the committer.
+type Term struct {
+	store     *Store
+	record    Leader
+	claimed   time.Time
+	committer *committer
+
+	endOnce sync.Once
+	ended   chan struct{}
+	cause   error
+}
+
+// Claim makes who the leader, conditional on seen still being the newest leader record, and blocks until this
+// replica knows every outcome that earlier leaders have left. It repeats what gets no answer until ctx is
+// done; the claim may then still land, and is to be given up with ResignClaim.
+// Errors: ErrSuperseded, or ctx's.
+func (s *Store) Claim(ctx context.Context, seen Leader, who Claimant) (*Term, error) {
+	record, err := s.claim(ctx, seen, who)
+	for err == nil && record.ClaimID == seen.ClaimID {
+		record, err = s.claim(ctx, record, who) // the leader that was seen has resigned meanwhile
+	}
+	s.metrics.claims.WithLabelValues(resultLabel(err)).Inc()
+	if err != nil {
+		return nil, fmt.Errorf("claim epoch %d: %w", seen.Epoch+1, err)
+	}
+	claimed := time.Now()
+	if err := s.caughtUp(ctx, record.Revision); err != nil {
+		return nil, err
+	}
+	t := &Term{store: s, record: record, claimed: claimed, ended: make(chan struct{})}
+	t.committer = newCommitter(s, record, t.end)
+	if old := s.term.Swap(t); old != nil {
+		old.end(ErrSuperseded)
+	}
+	go t.committer.run()
+	return t, nil
+}
+
+// claim writes head and leader record in one transaction, and returns the newest leader record: who's, or that
+// of seen's own claim where it has changed meanwhile. It is conditional on the leader record alone: it
+// must be able to cut off a leader that is still writing. The journal record of sequence 0 is what the
+// followers of the journal wait for.
+func (s *Store) claim(ctx context.Context, seen Leader, who Claimant) (Leader, error) {
+	next := Leader{Pod: who.Pod, BootID: who.BootID, ClaimID: who.ID, Epoch: seen.Epoch + 1, Since: time.Now().UTC()}
+	at := position{epoch: next.Epoch}
+	txn := transaction{
+		conditions: []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(leaderKey), "=", seen.Revision)},
+		then: []clientv3.Op{
+			clientv3.OpPut(leaderKey, next.encode()),
+			clientv3.OpPut(headKey, at.String()),
+			clientv3.OpPut(at.journalKey(), ""),
+		},
+		otherwise: []clientv3.Op{clientv3.OpGet(leaderKey)},
+	}
+	resp, err := s.repeat(ctx, txn)
+	if err != nil {
+		return Leader{}, err
+	}
+	if resp.Succeeded {
+		next.Revision = resp.Header.Revision
+		return next, nil
+	}
+	found, err := leaderFrom((*clientv3.GetResponse)(resp.Responses[0].GetResponseRange()))
+	if err != nil {
+		return Leader{}, err
+	}
+	if found.ClaimID != who.ID && found.ClaimID != seen.ClaimID {
+		return Leader{}, fmt.Errorf("%w: %s leads under epoch %d", ErrSuperseded, found.Pod, found.Epoch)
+	}
+	return found, nil
+}
+
+// ResignClaim gives up the claim with the given ID if it is the newest, whether or not its maker ever heard
+// of its success. It changes nothing otherwise. It repeats what gets no answer until ctx is done.
+func (s *Store) ResignClaim(ctx context.Context, claimID string) error {
+	for {
+		l, err := s.ReadLeader(ctx)
+		if err != nil {
+			return err
+		}
+		if l.ClaimID != claimID || l.Resigned {
+			return nil
+		}
+		resigned, err := s.resign(ctx, l)
+		if err != nil || resigned {
+			return err
+		}
+	}
+}
+
+// resign marks l as given up, if it is still the newest. It writes the head as a claim does: a batch of the
+// term whose answer is still awaited can then no longer be applied, and the journal tells what became of it.
+func (s *Store) resign(ctx context.Context, l Leader) (bool, error) {
+	l.Resigned = true
+	resp, err := s.repeat(ctx, transaction{
+		conditions: []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(leaderKey), "=", l.Revision)},
+		then: []clientv3.Op{
+			clientv3.OpPut(leaderKey, l.encode()),
+			clientv3.OpPut(headKey, position{epoch: l.Epoch}.String()+" resigned"),
+		},
+		otherwise: []clientv3.Op{clientv3.OpGet(leaderKey, clientv3.WithKeysOnly())},
+	})
+	if err != nil {
+		return false, fmt.Errorf("resign epoch %d: %w", l.Epoch, err)
+	}
+	return resp.Succeeded, nil
+}
+
+// Epoch is the term's fencing token.
+func (t *Term) Epoch() uint64 { return t.record.Epoch }
+
+// ClaimedAt is when this replica learned that its claim had succeeded.
+func (t *Term) ClaimedAt() time.Time { return t.claimed }
+
+// Ended is closed when the term takes no more writes. Err then tells why.
+func (t *Term) Ended() <-chan struct{} { return t.ended }
+
+// Err returns why the term ended, or nil while it has not.
+func (t *Term) Err() error {
+	select {
+	case <-t.ended:
+		return t.cause
+	default:
+		return nil
+	}
+}
+
+// errEnded is the cause of a term that its owner ended.
+var errEnded = errors.New("ended")
+
+// End takes no more writes: those that wait are answered with ErrNotLeading, the batch under way is settled.
+// It does not block.
+func (t *Term) End() { t.end(errEnded) }
+
+func (t *Term) end(cause error) {
+	t.endOnce.Do(func() {
+		t.cause = cause
+		t.store.term.CompareAndSwap(t, nil)
+		close(t.ended)
+		t.committer.stop()
+		t.store.log.Info("term ended", zap.Uint64("epoch", t.record.Epoch), zap.Error(cause))
+	})
+}
+
+// Resign ends the term, waits for the batch under way (at most until ctx is done) and gives the leader record
+// up. A batch that is still undecided is decided by the resignation.
+func (t *Term) Resign(ctx context.Context) error {
+	t.End()
+	settle, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	select {
+	case <-t.committer.done:
+	case <-settle.Done():
+	}
+	return t.store.ResignClaim(ctx, t.record.ClaimID)
+}
+
+// Pause runs f while no transaction is under way; the writes that come meanwhile wait. It is for moving
+// etcd's own leadership, during which etcd drops proposals.
+func (t *Term) Pause(f func()) { t.committer.pause(f) }
+
+// Write is Store.Write under this term.
+func (t *Term) Write(ctx context.Context, w *Write) (Outcome, error) {
+	if err := w.validate(); err != nil {
+		return Outcome{}, err
+	}
+	return t.committer.submit(ctx, w)
+}
+
+func resultLabel(err error) string {
+	if err != nil {
+		return "error"
+	}
+	return "success"
+}
