@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+
+	"github.com/leasehold/leasehold/internal/election"
+	"github.com/leasehold/leasehold/internal/jobs"
+	"github.com/leasehold/leasehold/internal/store"
+)
+
+// electionStore is the store as the election sees it.
+type electionStore struct {
+	*store.Store
+	pod, bootID string
+}
+
+func recordOf(l store.Leader) election.Record {
+	return election.Record{
+		Pod: l.Pod, BootID: l.BootID, ClaimID: l.ClaimID, Epoch: l.Epoch, Resigned: l.Resigned, Revision: l.Revision,
+	}
+}
+
+func (s electionStore) ReadRecord(ctx context.Context) (election.Record, error) {
+	l, err := s.ReadLeader(ctx)
+	return recordOf(l), err
+}
+
+func (s electionStore) Record() (election.Record, <-chan struct{}) {
+	l, changed := s.Leader()
+	return recordOf(l), changed
+}
+
+func (s electionStore) Claim(ctx context.Context, seen election.Record, claimID string) (election.Term, error) {
+	l := store.Leader{
+		Pod: seen.Pod, BootID: seen.BootID, ClaimID: seen.ClaimID, Epoch: seen.Epoch, Resigned: seen.Resigned, Revision: seen.Revision,
+	}
+	term, err := s.Store.Claim(ctx, l, store.Claimant{Pod: s.pod, BootID: s.bootID, ID: claimID})
+	if err != nil {
+		return nil, err
+	}
+	return term, nil
+}
+
+// leadershipOf gives jobs the term under which they run.
+func leadershipOf(e *election.Election, pod string) func() (context.Context, jobs.Leader, bool) {
+	return func() (context.Context, jobs.Leader, bool) {
+		l := e.Leadership()
+		if l == nil {
+			return nil, jobs.Leader{}, false
+		}
+		return l.Context, jobs.Leader{Pod: pod, Term: l.Term.(*store.Term)}, true
+	}
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/leasehold/leasehold/internal/election"
+	"github.com/leasehold/leasehold/internal/member"
+)
+
+// Kinds of lock.
+const (
+	lockLeases = "leases"
+	lockStore  = "store"
+)
+
+// serveConfig is what the flags of "server serve" say.
+type serveConfig struct {
+	name, namespace, service string
+	dataDir                  string
+	peers                    string
+	replicas                 int
+
+	listen, listenInternal, listenPeer, listenClient string
+
+	lock           string
+	leaseName      string
+	leaseNamespace string
+	timing         election.Timing
+
+	writeWait        time.Duration
+	quota            int64
+	historyRetention time.Duration
+	heartbeat        time.Duration
+	electionTimeout  time.Duration
+
+	logLevel, logFormat string
+}
+
+const (
+	defaultInternalPort = 7070
+	defaultPeerPort     = 2380
+	mebibyte            = 1 << 20
+)
+
+func (c *serveConfig) flags() *pflag.FlagSet {
+	f := newFlagSet("serve")
+	f.StringVar(&c.name, "name", os.Getenv("POD_NAME"), "name of this replica, such as leasehold-0 (default $POD_NAME)")
+	f.StringVar(&c.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "Kubernetes namespace (default $POD_NAMESPACE)")
+	f.StringVar(&c.service, "service", "leasehold", "headless Service that gives the replicas their names")
+	f.StringVar(&c.dataDir, "data-dir", "", "folder for this replica's data (required)")
+	f.StringVar(&c.peers, "peers", "", "replicas outside Kubernetes, as NAME=HOST:INTERNALPORT:PEERPORT,…")
+	f.IntVar(&c.replicas, "replicas", 0, "how many replicas form the cluster outside Kubernetes (default: as many as --peers)")
+
+	f.StringVar(&c.listen, "listen", ":8080", "address of the public API")
+	f.StringVar(&c.listenInternal, "listen-internal", fmt.Sprintf(":%d", defaultInternalPort), "address for the other replicas")
+	f.StringVar(&c.listenPeer, "listen-peer", fmt.Sprintf("0.0.0.0:%d", defaultPeerPort), "address for etcd's own traffic between replicas")
+	f.StringVar(&c.listenClient, "listen-client", "127.0.0.1:2379", "loopback address for a person with etcdctl; empty for none")
+
+	f.StringVar(&c.lock, "leader-elect-resource-lock", "", "where the election is held: leases or store (default leases in Kubernetes, else store)")
+	f.StringVar(&c.leaseName, "leader-elect-resource-name", "leasehold", "name of the Lease")
+	f.StringVar(&c.leaseNamespace, "leader-elect-resource-namespace", "", "namespace of the Lease (default --namespace)")
+	f.DurationVar(&c.timing.LeaseDuration, "leader-elect-lease-duration", election.DefaultTiming.LeaseDuration, "how long the others wait for a silent holder; whole seconds")
+	f.DurationVar(&c.timing.RenewDeadline, "leader-elect-renew-deadline", election.DefaultTiming.RenewDeadline, "how long a holder tries to renew before it gives up")
+	f.DurationVar(&c.timing.RetryPeriod, "leader-elect-retry-period", election.DefaultTiming.RetryPeriod, "pause between tries")
+
+	f.DurationVar(&c.writeWait, "write-wait", 10*time.Second, "how long a write waits for a leader and an outcome")
+	f.Int64Var(&c.quota, "quota-bytes", 2048*mebibyte, "size of the store; from 90 % of it on only deletions are taken")
+	f.DurationVar(&c.historyRetention, "history-retention", 5*time.Minute, "how long old revisions can be read and watched; less while the store is over half full")
+	f.DurationVar(&c.heartbeat, "etcd-heartbeat-interval", 100*time.Millisecond, "etcd's heartbeat interval")
+	f.DurationVar(&c.electionTimeout, "etcd-election-timeout", time.Second, "etcd's election timeout")
+
+	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&c.logFormat, "log-format", "json", "json or console")
+	return f
+}
+
+func newFlagSet(command string) *pflag.FlagSet {
+	f := pflag.NewFlagSet(command, pflag.ContinueOnError)
+	f.SortFlags = false
+	return f
+}
+
+func parseServe(args []string, stdout io.Writer) (serveConfig, error) {
+	var c serveConfig
+	if err := parse(c.flags(), args, stdout); err != nil {
+		return serveConfig{}, err
+	}
+	c.setDefaults()
+	if err := c.validate(); err != nil {
+		return serveConfig{}, usageError{err}
+	}
+	return c, nil
+}
+
+// parse reads args into f. What it prints is the help that was asked for.
+func parse(f *pflag.FlagSet, args []string, stdout io.Writer) error {
+	f.SetOutput(io.Discard)
+	err := f.Parse(args)
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+		fmt.Fprintf(stdout, "Flags of server %s:\n%s", f.Name(), f.FlagUsages())
+		return err
+	case err != nil:
+		return usageError{err}
+	case f.NArg() > 0:
+		return usageError{fmt.Errorf("%q is not a flag; \"server %s --help\" lists them", f.Arg(0), f.Name())}
+	}
+	return nil
+}
+
+func inKubernetes() bool { return os.Getenv("KUBERNETES_SERVICE_HOST") != "" }
+
+func (c *serveConfig) setDefaults() {
+	if c.lock == "" {
+		c.lock = lockStore
+		if inKubernetes() {
+			c.lock = lockLeases
+		}
+	}
+	if c.leaseNamespace == "" {
+		c.leaseNamespace = c.namespace
+	}
+}
+
+// validate returns the first thing that is wrong, and what to do about it.
+func (c *serveConfig) validate() error {
+	if c.name == "" {
+		return errors.New("give the replica a name, with --name leasehold-0 or $POD_NAME")
+	}
+	if c.dataDir == "" {
+		return errors.New("say where the data is to be kept, with --data-dir")
+	}
+	if c.peers == "" && c.namespace == "" {
+		return errors.New("say where the other replicas are: --namespace (or $POD_NAMESPACE) in Kubernetes, --peers elsewhere")
+	}
+	if c.lock != lockLeases && c.lock != lockStore {
+		return fmt.Errorf("--leader-elect-resource-lock is %q; it may be leases or store", c.lock)
+	}
+	if c.lock == lockLeases && c.leaseNamespace == "" {
+		return errors.New("name the namespace of the Lease, with --leader-elect-resource-namespace or --namespace")
+	}
+	if err := c.timing.Validate(); err != nil {
+		return fmt.Errorf("the flags --leader-elect-… do not fit together: %w", err)
+	}
+	if c.writeWait < time.Second || c.writeWait > time.Minute {
+		return fmt.Errorf("--write-wait is %s; it may be 1s to 1m", c.writeWait)
+	}
+	if c.quota < 16*mebibyte {
+		return fmt.Errorf("--quota-bytes is %d; it must be at least %d", c.quota, 16*mebibyte)
+	}
+	if c.historyRetention < time.Second {
+		return fmt.Errorf("--history-retention is %s; it must be at least 1s", c.historyRetention)
+	}
+	if err := c.validateAddresses(); err != nil {
+		return err
+	}
+	_, err := c.where()
+	return err
+}
+
+func (c *serveConfig) validateAddresses() error {
+	for flag, address := range map[string]string{
+		"listen": c.listen, "listen-internal": c.listenInternal, "listen-peer": c.listenPeer, "listen-client": c.listenClient,
+	} {
+		if address == "" && flag == "listen-client" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return fmt.Errorf("--%s is %q; it must be HOST:PORT or :PORT", flag, address)
+		}
+	}
+	return nil
+}
+
+// set is the name of the StatefulSet: the pod's without its ordinal.
+func (c *serveConfig) set() string {
+	if i := strings.LastIndexByte(c.name, '-'); i >= 0 {
+		return c.name[:i]
+	}
+	return c.name
+}
+
+// where says where the replicas are.
+func (c *serveConfig) where() (member.Peers, error) {
+	peers := member.StatefulSetPeers(c.set(), c.service, c.namespace, defaultInternalPort, defaultPeerPort)
+	if c.peers != "" {
+		var err error
+		if peers, err = member.ParsePeers(c.set(), c.peers); err != nil {
+			return member.Peers{}, fmt.Errorf("--peers: %w", err)
+		}
+	}
+	if _, err := peers.Ordinal(c.name); err != nil {
+		return member.Peers{}, fmt.Errorf("--name: %w", err)
+	}
+	return peers, nil
+}
+
+// count is how many replicas there are outside Kubernetes.
+func (c *serveConfig) count(context.Context) (int, error) {
+	if c.replicas > 0 {
+		return c.replicas, nil
+	}
+	return strings.Count(c.peers, "="), nil
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/leasehold/leasehold/internal/election"
+	"github.com/leasehold/leasehold/internal/store"
+)
+
+// kubernetesClients are two: requests have deadlines well below the renew deadline, a watch has none.
+type kubernetesClients struct {
+	requests kubernetes.Interface
+	watches  kubernetes.Interface
+	events   record.EventRecorder
+}
+
+// connectKubernetes makes the clients where they are needed: for the Lease, and for how many replicas the
+// StatefulSet has. It is nil where neither is.
+func connectKubernetes(cfg serveConfig) (*kubernetesClients, error) {
+	if cfg.lock != lockLeases && cfg.peers != "" {
+		return nil, nil //nolint:nilnil // no Kubernetes is a way to run
+	}
+	config, err := rest.InClusterConfig()
+	if errors.Is(err, rest.ErrNotInCluster) {
+		config, err = clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the Kubernetes API: %w; run in a cluster, set $KUBECONFIG, or use --leader-elect-resource-lock=store with --peers", err)
+	}
+	config.UserAgent = "leasehold/" + version
+	watches, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
+	}
+	short := rest.CopyConfig(config)
+	short.Timeout = cfg.timing.RenewDeadline / 3
+	requests, err := kubernetes.NewForConfig(short)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
+	}
+	broadcaster := record.NewBroadcaster()
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: requests.CoreV1().Events(cfg.leaseNamespace)})
+	events := broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "leasehold", Host: cfg.name})
+	return &kubernetesClients{requests: requests, watches: watches, events: events}, nil
+}
+
+// newLock is the lock that the flags name.
+func (r *replica) newLock(client *clientv3.Client) election.Lock {
+	if r.cfg.lock == lockStore {
+		return election.NewStoreLock(election.StoreLockConfig{
+			KV: client, Watcher: client, Key: store.LockKey, Pod: r.cfg.name, BootID: r.bootID,
+		})
+	}
+	return election.NewLeaseLock(election.LeaseLockConfig{
+		Namespace: r.cfg.leaseNamespace, Name: r.cfg.leaseName, Pod: r.cfg.name, BootID: r.bootID,
+		Leases: r.kube.requests.CoordinationV1(), Watches: r.kube.watches.CoordinationV1(), Events: r.kube.events,
+	})
+}
+
+// replicas is how many replicas the StatefulSet has, or the flags say.
+func (r *replica) replicas(ctx context.Context) (int, error) {
+	if r.cfg.peers != "" {
+		return r.cfg.count(ctx)
+	}
+	set, err := r.kube.requests.AppsV1().StatefulSets(r.cfg.namespace).Get(ctx, r.cfg.set(), metav1.GetOptions{})
+	if err != nil {
+		return 0, fmt.Errorf("read StatefulSet %s: %w", r.cfg.set(), err)
+	}
+	if set.Spec.Replicas == nil {
+		return 1, nil
+	}
+	return int(*set.Spec.Replicas), nil
+}
+
+// parts is what the member asks of the parts that are started after it.
+type parts struct {
+	store    *store.Store
+	election *election.Election
+}
+
+// later holds the parts once they are there.
+type later struct{ atomic.Pointer[parts] }
+
+func (r *replica) publish(e *election.Election) {
+	r.election = e
+	r.parts.Store(&parts{r.store, e})
+}
+
+// leader is the pod that leads, as far as this replica knows.
+func (r *replica) leader() string {
+	p := r.parts.Load()
+	if p == nil {
+		return ""
+	}
+	l, _ := p.store.Leader()
+	return l.Current()
+}
+
+func (r *replica) leading() bool {
+	p := r.parts.Load()
+	return p != nil && p.election.Leading()
+}

@@ -1,0 +1,34 @@
+package api
+
+import "net/http"
+
+// livez says that the process answers. Neither quorum nor the API server comes into it: restarting this
+// process would bring neither back.
+func (s *Server) livez(w http.ResponseWriter, _ *http.Request) { plain(w, "ok") }
+
+// readyz says that this replica has caught up since it started and does not drain. Who leads does not come
+// into it: an election would else leave the Service without a pod.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case s.draining.Load():
+		s.fail(w, r, problem{Status: http.StatusServiceUnavailable, Detail: "This replica is shutting down."})
+	case !s.caughtUp.Load():
+		s.fail(w, r, problem{Status: http.StatusServiceUnavailable, Detail: "This replica has not caught up since it started."})
+	default:
+		plain(w, "ok")
+	}
+}
+
+// leaderz is 200 on the leader alone.
+func (s *Server) leaderz(w http.ResponseWriter, r *http.Request) {
+	if !s.cfg.Leading() {
+		s.fail(w, r, problem{Status: http.StatusServiceUnavailable, Detail: "This replica does not lead."})
+		return
+	}
+	plain(w, "leading")
+}
+
+func plain(w http.ResponseWriter, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte(text + "\n")) // a prober that is gone cannot be told
+}

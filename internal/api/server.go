@@ -1,0 +1,161 @@
+// Package api is the HTTP API: any replica answers reads from its own member, and brings writes to the
+// leader.
+//
+// Its one invariant: a client hears "applied" only of what was committed, and "not applied" only of what
+// certainly was not; when neither is known it hears "unknown", with the key under which to ask again.
+package api
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+
+	"github.com/leasehold/leasehold/internal/jobs"
+	"github.com/leasehold/leasehold/internal/store"
+)
+
+// Store is what the API needs of the store.
+type Store interface {
+	Get(ctx context.Context, key string, o store.ReadOptions) (store.Entry, int64, error)
+	List(ctx context.Context, prefix, after string, limit int, o store.ReadOptions) (store.Page, error)
+	Watch(ctx context.Context, prefix string, after int64) (int64, <-chan store.Changes, error)
+	Write(ctx context.Context, w *store.Write) (store.Outcome, error)
+	Leader() (store.Leader, <-chan struct{})
+	ReadLeader(ctx context.Context) (store.Leader, error)
+	Reached() int64
+	FormatRevision(rev int64) string
+	ParseRevision(token string) (int64, error)
+}
+
+// Jobs is what the API needs of the scheduler.
+type Jobs interface {
+	Statuses(ctx context.Context) ([]jobs.Status, error)
+	RunNow(ctx context.Context, name string) (jobs.Status, error)
+	Exists(name string) bool
+}
+
+// Config is what a Server needs.
+type Config struct {
+	Pod, BootID string
+	Store       Store
+	Jobs        Jobs
+	// Leading is the flag.
+	Leading func() bool
+	// InternalURL makes the address of another replica's internal listener out of a pod name that it
+	// validates; anything else is an error.
+	InternalURL func(pod string) (string, error)
+	// Members lists the replicas' members, for GET /v1/cluster.
+	Members func(ctx context.Context) ([]Member, error)
+	// WriteWait is how long a write waits for a leader and an outcome.
+	WriteWait time.Duration
+	Limits    Limits
+	Log       *zap.Logger
+	Registry  *prometheus.Registry
+	// Gatherer is what /metrics shows.
+	Gatherer prometheus.Gatherer
+}
+
+// Server is the API of one replica.
+type Server struct {
+	cfg     Config
+	log     *zap.Logger
+	metrics *metrics
+	router  *router
+	held    *held
+	inUse   chan struct{} // one token a request under way
+	watches chan struct{} // one token a watch
+	conns   atomic.Int64  // connections open
+
+	draining atomic.Bool
+	caughtUp atomic.Bool
+	streams  context.Context // ends the watches when the replica drains
+	endAll   context.CancelFunc
+}
+
+// New makes a Server. It starts to find out whether this replica has caught up.
+func New(cfg Config) *Server {
+	s := &Server{
+		cfg:     cfg,
+		log:     cfg.Log,
+		metrics: newMetrics(cfg.Registry),
+		held:    newHeld(cfg.Limits),
+		inUse:   make(chan struct{}, cfg.Limits.InFlight),
+		watches: make(chan struct{}, cfg.Limits.Watches),
+	}
+	s.router = newRouter(cfg, s.metrics)
+	s.streams, s.endAll = context.WithCancel(context.Background())
+	return s
+}
+
+// Handler is the public API.
+func (s *Server) Handler() http.Handler {
+	r := chi.NewRouter()
+	r.Use(s.observe)
+	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, problem{Status: http.StatusNotFound, Detail: "There is nothing at this address; see the README for the API."})
+	})
+	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, problem{Status: http.StatusMethodNotAllowed, Detail: "This address does not take " + r.Method + "."})
+	})
+	r.Get("/livez", s.livez)
+	r.Get("/readyz", s.readyz)
+	r.Get("/leaderz", s.leaderz)
+	r.Handle("/metrics", promhttp.HandlerFor(s.cfg.Gatherer, promhttp.HandlerOpts{}))
+	r.Group(func(r chi.Router) {
+		r.Use(s.limit, s.position)
+		r.Get("/v1/kv/*", s.get)
+		r.Head("/v1/kv/*", s.get)
+		r.Get("/v1/kv", s.list)
+		r.Get("/v1/watch", s.watch)
+		r.Get("/v1/leader", s.leader)
+		r.Get("/v1/cluster", s.cluster)
+		r.Get("/v1/jobs", s.jobs)
+		s.writes(r, s.routed)
+	})
+	return r
+}
+
+// Internal is what other replicas ask. A write that arrives here is decided here or refused: it is never
+// forwarded a second time.
+func (s *Server) Internal() http.Handler {
+	r := chi.NewRouter()
+	r.Use(s.observe, s.position)
+	r.Get("/internal/v1/status", s.status)
+	s.writes(r, s.direct)
+	return r
+}
+
+// writes are the routes of everything that the leader decides.
+func (s *Server) writes(r chi.Router, serve func(decoder) http.HandlerFunc) {
+	r.Put("/v1/kv/*", serve(s.decodePut))
+	r.Post("/v1/kv/*", serve(s.decodeCreate))
+	r.Delete("/v1/kv/*", serve(s.decodeDelete))
+	r.Post("/v1/kv", serve(s.decodeTransaction))
+	r.Post("/v1/jobs/{name}/run", serve(s.decodeRun))
+}
+
+// Start finds out whether this replica has caught up since it started, until it has or ctx is done. Local
+// reads go back in time until then.
+func (s *Server) Start(ctx context.Context) {
+	for ctx.Err() == nil {
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		_, err := s.cfg.Store.ReadLeader(attempt)
+		cancel()
+		if err == nil {
+			s.caughtUp.Store(true)
+			return
+		}
+	}
+}
+
+// Drain makes the replica not ready and ends the watches. Requests go on being served.
+func (s *Server) Drain() {
+	s.draining.Store(true)
+	s.endAll()
+}

@@ -1,0 +1,148 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Member is a replica's place in the cluster.
+type Member struct {
+	Pod string `json:"pod"`
+	// Voter is false for a replica that still catches up.
+	Voter bool `json:"voter"`
+}
+
+// statusLimit is how long another replica has to say how it is.
+const statusLimit = 500 * time.Millisecond
+
+// replicaBody is one replica in GET /v1/cluster.
+type replicaBody struct {
+	Member
+	Role      string `json:"role"` // leader or follower
+	Reachable bool   `json:"reachable"`
+	Ready     bool   `json:"ready"`
+	Revision  string `json:"revision,omitempty"`
+	// Lag is how many revisions it is behind the newest that any replica has.
+	Lag    int64  `json:"lag"`
+	BootID string `json:"boot_id,omitempty"`
+}
+
+// statusBody is what replicas tell each other.
+type statusBody struct {
+	Pod      string `json:"pod"`
+	BootID   string `json:"boot_id"`
+	Leading  bool   `json:"leading"`
+	Ready    bool   `json:"ready"`
+	Revision int64  `json:"revision"`
+}
+
+func (s *Server) ownStatus() statusBody {
+	return statusBody{
+		Pod: s.cfg.Pod, BootID: s.cfg.BootID, Leading: s.cfg.Leading(),
+		Ready: s.caughtUp.Load() && !s.draining.Load(), Revision: s.cfg.Store.Reached(),
+	}
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) { answerJSON(w, s.ownStatus()) }
+
+type leaderBody struct {
+	Leader *string    `json:"leader"` // null while nobody leads
+	Epoch  uint64     `json:"epoch"`
+	Since  *time.Time `json:"since"`
+}
+
+// leader says who leads, by the newest record that this replica knows.
+func (s *Server) leader(w http.ResponseWriter, _ *http.Request) {
+	l, _ := s.cfg.Store.Leader()
+	body := leaderBody{Epoch: l.Epoch}
+	if pod := l.Current(); pod != "" {
+		body.Leader, body.Since = &pod, &l.Since
+	}
+	answerJSON(w, body)
+}
+
+// cluster asks every replica how it is.
+func (s *Server) cluster(w http.ResponseWriter, r *http.Request) {
+	members, err := s.cfg.Members(r.Context())
+	if err != nil {
+		s.fail(w, r, fmt.Errorf("list the members: %w", err))
+		return
+	}
+	statuses := s.askAll(r.Context(), members)
+	newest := int64(0)
+	for _, st := range statuses {
+		newest = max(newest, st.Revision)
+	}
+	leader, _ := s.cfg.Store.Leader()
+	replicas := make([]replicaBody, 0, len(members))
+	for i, m := range members {
+		b := replicaBody{Member: m, Role: "follower"}
+		if m.Pod == leader.Current() {
+			b.Role = "leader"
+		}
+		if st := statuses[i]; st.Pod != "" {
+			b.Reachable, b.Ready, b.BootID = true, st.Ready, st.BootID
+			b.Revision, b.Lag = s.cfg.Store.FormatRevision(st.Revision), newest-st.Revision
+		}
+		replicas = append(replicas, b)
+	}
+	answerJSON(w, struct {
+		Leader   string        `json:"leader"`
+		Epoch    uint64        `json:"epoch"`
+		Replicas []replicaBody `json:"replicas"`
+	}{leader.Current(), leader.Epoch, replicas})
+}
+
+// askAll returns the status of each member; the zero status for one that does not answer in time.
+func (s *Server) askAll(ctx context.Context, members []Member) []statusBody {
+	ctx, cancel := context.WithTimeout(ctx, statusLimit)
+	defer cancel()
+	statuses := make([]statusBody, len(members))
+	var asked sync.WaitGroup
+	for i, m := range members {
+		if m.Pod == s.cfg.Pod {
+			statuses[i] = s.ownStatus()
+			continue
+		}
+		asked.Go(func() { statuses[i] = s.ask(ctx, m.Pod) })
+	}
+	asked.Wait()
+	return statuses
+}
+
+func (s *Server) ask(ctx context.Context, pod string) (st statusBody) {
+	base, err := s.cfg.InternalURL(pod)
+	if err != nil {
+		return statusBody{}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/internal/v1/status", http.NoBody)
+	if err != nil {
+		return statusBody{}
+	}
+	resp, err := s.router.client.Do(req)
+	if err != nil {
+		return statusBody{}
+	}
+	defer func() { _ = resp.Body.Close() }() // it has been read
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxForwardedAnswer)).Decode(&st); err != nil {
+		return statusBody{}
+	}
+	return st
+}
+
+// jobs lists the periodic jobs.
+func (s *Server) jobs(w http.ResponseWriter, r *http.Request) {
+	statuses, err := s.cfg.Jobs.Statuses(r.Context())
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	answerJSON(w, struct {
+		Jobs any `json:"jobs"`
+	}{statuses})
+}

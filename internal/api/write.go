@@ -1,0 +1,221 @@
+package api
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/leasehold/leasehold/internal/jobs"
+	"github.com/leasehold/leasehold/internal/store"
+)
+
+const (
+	maxClientKeyBytes = 128
+	// podKeyPrefix marks an idempotency key that a replica made. What follows is the write's ID itself.
+	podKeyPrefix = "leasehold-"
+	// clockTolerance is how far the clocks of two replicas may be apart.
+	clockTolerance = 5 * time.Second
+)
+
+// routed serves a write on the replica that the client has chosen: it is decided here if this replica leads,
+// else brought to the leader, and held while there is none.
+func (s *Server) routed(decode decoder) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		sub, err := s.receive(w, r, decode)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		size := int64(len(sub.body))
+		if !s.held.take(size) {
+			s.fail(w, r, problem{
+				Status: http.StatusServiceUnavailable, Applied: appliedNo, RetryAfter: 1,
+				Detail: "This replica holds as many waiting writes as it takes. Try again, or ask another replica.",
+			})
+			return
+		}
+		defer s.held.give(size)
+		s.metrics.held.Inc()
+		defer s.metrics.held.Dec()
+		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.WriteWait)
+		defer cancel()
+		answer, err := s.router.deliver(sub.with(ctx), s.decideHere)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		answer(w, r)
+	}
+}
+
+// direct serves a write that another replica has forwarded. It is decided here or refused.
+func (s *Server) direct(decode decoder) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		sub, err := s.receive(w, r, decode)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		if err := s.addressedHere(r); err != nil {
+			s.refuseForward(w, r, err)
+			return
+		}
+		ctx, cancel := forwardContext(r)
+		defer cancel()
+		answer, err := s.decideHere(sub.with(ctx))
+		if err != nil {
+			s.refuseForward(w, r, err)
+			return
+		}
+		answer(w, r)
+	}
+}
+
+// submission is a write on its way: the request, read and checked.
+type submission struct {
+	request *http.Request
+	body    []byte
+	command command
+	id      store.ID
+	client  bool   // the key is the client's own
+	key     string // as it may be sent again
+}
+
+func (sub submission) with(ctx context.Context) submission {
+	sub.request = sub.request.WithContext(ctx)
+	return sub
+}
+
+func (s *Server) receive(w http.ResponseWriter, r *http.Request, decode decoder) (submission, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, store.MaxValueBytes))
+	if err != nil {
+		if errors.As(err, new(*http.MaxBytesError)) {
+			return submission{}, err
+		}
+		return submission{}, badRequest("The body ended early.")
+	}
+	sub := submission{request: r, body: body}
+	if sub.command, err = decode(r, body); err != nil {
+		return submission{}, err
+	}
+	sub.id, sub.client, sub.key, err = idempotencyKey(r)
+	return sub, err
+}
+
+// idempotencyKey is the client's, or a new one.
+func idempotencyKey(r *http.Request) (id store.ID, client bool, key string, err error) {
+	key = r.Header.Get(headerKey)
+	if key == "" {
+		id = store.NewID()
+		return id, false, podKeyPrefix + hex.EncodeToString(id[:]), nil
+	}
+	if len(key) > maxClientKeyBytes || strings.ContainsFunc(key, func(c rune) bool { return c < '!' || c > '~' }) {
+		return id, false, "", badRequest(fmt.Sprintf("The Idempotency-Key must be 1 to %d visible ASCII characters.", maxClientKeyBytes))
+	}
+	if made, ok := strings.CutPrefix(key, podKeyPrefix); ok {
+		if b, err := hex.DecodeString(made); err == nil && len(b) == len(id) {
+			return store.ID(b), false, key, nil
+		}
+	}
+	return store.ClientID(key), true, key, nil
+}
+
+// decideHere has this replica decide a write. The error is store.ErrNotLeading where it does not lead.
+func (s *Server) decideHere(sub submission) (answerFunc, error) {
+	return sub.command.run(s, sub.request, sub.id, sub.client)
+}
+
+func (c writeCommand) run(s *Server, r *http.Request, id store.ID, client bool) (answerFunc, error) {
+	w := &store.Write{ID: id, Client: client, Hash: c.hash}
+	c.fill(w, time.Now())
+	o, err := s.cfg.Store.Write(r.Context(), w)
+	if err != nil {
+		return nil, err
+	}
+	return func(w http.ResponseWriter, r *http.Request) { c.answer(s, w, r, o) }, nil
+}
+
+func (c writeCommand) answer(s *Server, w http.ResponseWriter, r *http.Request, o store.Outcome) {
+	revision := s.cfg.Store.FormatRevision(o.Revision)
+	h := w.Header()
+	h.Set(headerServedBy, s.cfg.Pod)
+	h.Set(headerLeader, s.cfg.Pod)
+	h.Set(headerRevision, revision)
+	h.Set(headerEpoch, strconv.FormatUint(o.Epoch, 10))
+	if o.Replayed {
+		h.Set(headerReplayed, "true")
+	}
+	if !o.Applied {
+		s.fail(w, r, c.refusal)
+		return
+	}
+	if !c.body {
+		w.WriteHeader(c.success)
+		return
+	}
+	h.Set("ETag", `"`+revision+`"`)
+	writeJSON(w, c.success, "application/json", applied{Applied: true, Revision: revision})
+}
+
+type applied struct {
+	Applied  bool   `json:"applied"`
+	Revision string `json:"revision"`
+}
+
+func (c runCommand) run(s *Server, r *http.Request, _ store.ID, _ bool) (answerFunc, error) {
+	status, err := s.cfg.Jobs.RunNow(r.Context(), c.job)
+	if errors.Is(err, jobs.ErrNotLeading) {
+		return nil, store.ErrNotLeading
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, status) }, nil
+}
+
+// addressedHere refuses a forwarded write that was meant for another epoch than the one known here, or whose
+// client has given up: it may have been under way for longer than outcomes are remembered.
+func (s *Server) addressedHere(r *http.Request) error {
+	epoch, err := strconv.ParseUint(r.Header.Get(headerEpoch), 10, 64)
+	if err != nil {
+		return badRequest("A forwarded write must name the epoch of its leader.")
+	}
+	leader, _ := s.cfg.Store.Leader()
+	if leader.Epoch != epoch {
+		return store.ErrNotLeading
+	}
+	deadline, err := strconv.ParseInt(r.Header.Get(headerDeadline), 10, 64)
+	if err != nil {
+		return badRequest("A forwarded write must say until when it is waited for.")
+	}
+	if time.Now().After(time.UnixMilli(deadline).Add(clockTolerance)) {
+		return store.ErrNotLeading
+	}
+	return nil
+}
+
+func forwardContext(r *http.Request) (context.Context, context.CancelFunc) {
+	ms, _ := strconv.ParseInt(r.Header.Get(headerDeadline), 10, 64) // checked by addressedHere
+	return context.WithDeadline(r.Context(), time.UnixMilli(ms).Add(clockTolerance))
+}
+
+// refuseForward tells the replica that forwarded a write what it has to know to go on: who leads, and whether
+// anything may have been applied.
+func (s *Server) refuseForward(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case errors.Is(err, store.ErrUnknown):
+		w.Header().Set(headerOutcome, outcomeUnknown)
+		s.fail(w, r, problem{Status: http.StatusGatewayTimeout, Applied: appliedUnknown, Detail: "The outcome of the write is unknown."})
+	case errors.Is(err, store.ErrNotLeading):
+		w.Header().Set(headerOutcome, outcomeNotLeading)
+		s.fail(w, r, problem{Status: http.StatusMisdirectedRequest, Applied: appliedNo, Detail: "This replica does not lead."})
+	default:
+		s.fail(w, r, err)
+	}
+}

@@ -1,0 +1,44 @@
+package jobs
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	runs        *prometheus.CounterVec
+	seconds     *prometheus.HistogramVec
+	lastSuccess *prometheus.GaugeVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	auto := promauto.With(reg)
+	return &metrics{
+		runs: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "leasehold_job_runs_total",
+			Help: "Runs of a job on this replica, by what came of them.",
+		}, []string{"job", "result"}),
+		seconds: auto.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "leasehold_job_duration_seconds",
+			Help:    "How long a run took.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
+		}, []string{"job"}),
+		lastSuccess: auto.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "leasehold_job_last_success_timestamp_seconds",
+			Help: "When a job last succeeded on this replica.",
+		}, []string{"job"}),
+	}
+}
+
+func (m *metrics) observe(job string, took time.Duration, err error) {
+	result := "success"
+	if err != nil {
+		result = "error"
+	} else {
+		m.lastSuccess.WithLabelValues(job).SetToCurrentTime()
+	}
+	m.runs.WithLabelValues(job, result).Inc()
+	m.seconds.WithLabelValues(job).Observe(took.Seconds())
+}
