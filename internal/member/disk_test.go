@@ -1,0 +1,161 @@
+package member_test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/leasehold/leasehold/internal/member"
+)
+
+// A wiped founder with the old plan still around: its peers are down, or up without a majority. It must not start.
+func TestWipedFounderWaitsAndJoins(t *testing.T) {
+	t.Parallel()
+	s := form(t, 3, 3)
+	s.pods[0].put("k")
+	before := s.pods[0].memberID(s.pods[1])
+	s.kill(s.pods...)
+	s.pods[1].wipe()
+	s.run(s.pods[1])
+	s.pods[1].waitsFor("an answer from leasehold-0")
+	s.run(s.pods[0])
+	s.pods[1].waitsFor("a leader of the cluster: leasehold-0 know none")
+	if id := s.pods[1].member.ClusterID(); id != 0 {
+		t.Fatalf("the wiped pod takes part in %x", id)
+	}
+	s.run(s.pods[2])
+	s.voters(s.pods...)
+	s.pods[1].has("k")
+	if after := s.pods[0].memberID(s.pods[1]); after == before {
+		t.Errorf("the wiped pod is member %x again", after)
+	}
+}
+
+func TestWipedOrdinalZeroNeverFormsAgain(t *testing.T) {
+	t.Parallel()
+	s := form(t, 3, 3)
+	cluster := s.pods[1].member.ClusterID()
+	s.pods[1].put("k")
+	s.kill(s.pods[0])
+	s.pods[0].wipe()
+	s.run(s.pods[0])
+	s.voters(s.pods...)
+	if got := s.pods[0].member.ClusterID(); got != cluster {
+		t.Errorf("cluster %x, was %x", got, cluster)
+	}
+	s.pods[0].has("k")
+}
+
+// The set is scaled to one just when that one has lost its disk: what there is to be saved is on the pods that leave.
+func TestWipedOrdinalZeroFindsPodsThatLeave(t *testing.T) {
+	t.Parallel()
+	s := form(t, 3, 3)
+	cluster := s.pods[1].member.ClusterID()
+	s.pods[1].put("k")
+	s.kill(s.pods[0])
+	s.pods[0].wipe()
+	s.replicas.Store(1)
+	s.run(s.pods[0])
+	s.voters(s.pods...)
+	s.pods[2].stop()
+	s.pods[1].stop()
+	s.voters(s.pods[0])
+	s.pods[0].has("k")
+	if got := s.pods[0].member.ClusterID(); got != cluster {
+		t.Errorf("cluster %x, was %x", got, cluster)
+	}
+}
+
+func TestForeignClusterIsRefused(t *testing.T) {
+	t.Parallel()
+	s := form(t, 2, 2)
+	s.kill(s.pods...)
+	old := s.pods[1].dir
+	s.pods[0].wipe()
+	s.pods[1].wipe()
+	s.run(s.pods...)
+	s.voters(s.pods...)
+	s.kill(s.pods[1])
+	s.pods[1].dir = old
+	s.run(s.pods[1])
+	select {
+	case err := <-s.pods[1].started:
+		if !errors.Is(err, member.ErrForeignCluster) || !strings.Contains(err.Error(), "leasehold-0 is a member of cluster") {
+			t.Errorf("Start: %v", err)
+		}
+	case <-time.After(patience):
+		t.Errorf("started, or waiting for %q", s.pods[1].reason())
+	}
+}
+
+// One disk of an earlier cluster among fresh ones: there must never be two clusters.
+func TestStaleDiskAmongFreshOnes(t *testing.T) {
+	t.Parallel()
+	s := form(t, 3, 3)
+	s.kill(s.pods...)
+	s.pods[0].wipe()
+	s.pods[1].wipe()
+	s.run(s.pods...)
+	s.pods[0].waitsFor("a leader of the cluster: leasehold-2 know none")
+	s.pods[1].waitsFor("a leader of the cluster: leasehold-2 know none")
+	if s.pods[2].member.Voter() {
+		t.Error("leasehold-2 has a majority")
+	}
+	s.kill(s.pods[2])
+	s.pods[2].wipe()
+	s.run(s.pods[2])
+	s.voters(s.pods...)
+}
+
+func TestRemovedMemberSetsItsDataAsideAndJoins(t *testing.T) {
+	t.Parallel()
+	s := form(t, 3, 3)
+	p := s.followers()[0]
+	before := p.memberID(p)
+	s.kill(p)
+	s.leader().remove(before)
+	s.run(p)
+	s.voters(s.pods...)
+	if after := p.memberID(p); after == before || p.setAside() != 1 {
+		t.Errorf("member %x, was %x; %d directories set aside", after, before, p.setAside())
+	}
+}
+
+func TestRunningMemberThatIsRemovedSaysSo(t *testing.T) {
+	t.Parallel()
+	s := form(t, 3, 3)
+	p := s.followers()[0]
+	id := p.memberID(p)
+	s.leader().remove(id)
+	select {
+	case <-p.member.Removed():
+	case <-time.After(patience):
+		t.Fatal("Removed is not closed")
+	}
+	if p.member.Voter() {
+		t.Error("still a voter")
+	}
+	s.kill(p)
+	s.run(p)
+	s.voters(s.pods...)
+}
+
+// A disk that held a member once does not form a cluster, and no cluster is formed with it.
+func TestRemovedDiskNeverForms(t *testing.T) {
+	t.Parallel()
+	s := form(t, 2, 2)
+	s.kill(s.pods...)
+	for _, p := range s.pods {
+		if err := os.RemoveAll(p.dir + "/etcd"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.run(s.pods...)
+	s.pods[0].waitsFor("this disk held a member once")
+	s.kill(s.pods[0])
+	s.pods[0].wipe()
+	s.run(s.pods[0])
+	s.pods[0].waitsFor("the disk of leasehold-1 held a member once")
+}
