@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/leasehold/leasehold/internal/jobs"
+	"github.com/leasehold/leasehold/internal/store"
+)
+
+func skipShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("whole clusters are left out of the short tests")
+	}
+}
+
+func TestWriteOnAnyReadOnAny(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3)
+	leader := c.leader()
+	for i, n := range c.nodes {
+		key := fmt.Sprintf("/v1/kv/greeting/%d", i)
+		written := n.must(http.StatusOK, "PUT", key, "hello from "+n.cfg.name, "Content-Type", "text/plain")
+		if got := written.header.Get("Leasehold-Served-By"); got != leader.cfg.name {
+			t.Errorf("a write on %s was served by %s, not by the leader %s", n.cfg.name, got, leader.cfg.name)
+		}
+		for _, other := range c.nodes {
+			read := other.must(http.StatusOK, "GET", key, "", "Leasehold-Min-Revision", written.header.Get("Leasehold-Revision"))
+			if read.body != "hello from "+n.cfg.name || read.header.Get("Leasehold-Served-By") != other.cfg.name {
+				t.Errorf("%s answers %q, served by %s", other.cfg.name, read.body, read.header.Get("Leasehold-Served-By"))
+			}
+		}
+	}
+}
+
+func TestLeaderCrashLosesNoWrite(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	c := startCluster(t, 3)
+	old := c.leader()
+	survivors := c.followers()
+	l := startLoad("crash", survivors...)
+	l.waitMore(t, 50)
+	old.crash()
+	l.waitMore(t, 50)
+	l.stop(t, survivors[0])
+
+	old.shutdown()
+	old.start()
+	c.waitReady()
+	if now := c.leader(); now == old {
+		t.Errorf("%s took leadership back", old.cfg.name)
+	}
+}
+
+func TestHandoverFailsNoWrite(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	c := startCluster(t, 3)
+	for range 3 {
+		old := c.leader()
+		survivors := c.followers()
+		l := startLoad("handover-"+old.cfg.name, survivors...)
+		l.waitMore(t, 50)
+		old.shutdown()
+		l.waitMore(t, 50)
+		l.stop(t, survivors[0])
+		old.start()
+		c.waitReady()
+	}
+}
+
+func TestAllRestartFromDisk(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	c := startCluster(t, 3)
+	written := c.nodes[0].must(http.StatusOK, "PUT", "/v1/kv/kept", "on disk")
+	epoch := c.leader().running().store
+	before, _ := epoch.Leader()
+	c.stopAll()
+	for _, n := range c.nodes {
+		n.start()
+	}
+	c.waitReady()
+	after, _ := c.leader().running().store.Leader()
+	if after.Epoch <= before.Epoch {
+		t.Errorf("epoch %d follows epoch %d", after.Epoch, before.Epoch)
+	}
+	read := c.nodes[2].must(http.StatusOK, "GET", "/v1/kv/kept", "")
+	if read.body != "on disk" || read.header.Get("ETag") != written.header.Get("ETag") {
+		t.Errorf("read %q %s, want %q %s", read.body, read.header.Get("ETag"), "on disk", written.header.Get("ETag"))
+	}
+}
+
+func TestWipedReplicaJoinsAgain(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	c := startCluster(t, 3)
+	c.nodes[0].must(http.StatusOK, "PUT", "/v1/kv/a", "kept by the others")
+	lost := c.followers()[0]
+	lost.shutdown()
+	lost.wipe()
+	lost.start()
+	c.waitReady()
+	if read := lost.must(http.StatusOK, "GET", "/v1/kv/a", ""); read.body != "kept by the others" {
+		t.Errorf("the wiped replica reads %q", read.body)
+	}
+	eventually(t, func() error {
+		var body struct {
+			Replicas []struct {
+				Pod   string
+				Voter bool
+			}
+		}
+		decodeInto(t, c.nodes[0].must(http.StatusOK, "GET", "/v1/cluster", "").body, &body)
+		voters := 0
+		for _, r := range body.Replicas {
+			if r.Voter {
+				voters++
+			}
+		}
+		if voters != 3 {
+			return fmt.Errorf("%d voters: %+v", voters, body.Replicas)
+		}
+		return nil
+	})
+}
+
+func TestSameKeyOnAllReplicasIsAppliedOnce(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	c := startCluster(t, 3)
+	old := c.leader()
+	survivors := c.followers()
+	var clients sync.WaitGroup
+	revisions := make(chan string, 100)
+	for i := range 50 {
+		clients.Go(func() {
+			r, err := survivors[i%2].do("POST", "/v1/kv/once", "only once", "Idempotency-Key", "the-key")
+			if err == nil && r.status == http.StatusCreated {
+				revisions <- r.header.Get("Leasehold-Revision")
+				return
+			}
+			t.Errorf("client %d: %v %d %s", i, err, r.status, r.body)
+		})
+		if i == 10 {
+			old.crash()
+		}
+	}
+	clients.Wait()
+	close(revisions)
+	seen := map[string]int{}
+	for r := range revisions {
+		seen[r]++
+	}
+	if len(seen) != 1 {
+		t.Errorf("created at %d revisions: %v", len(seen), seen)
+	}
+}
+
+func TestHeartbeatCountNeverGoesBack(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	c := startCluster(t, 3)
+	type beat struct {
+		Leader string
+		Epoch  uint64
+		Count  int64
+	}
+	read := func(n *node) (b beat) {
+		decodeInto(t, n.must(http.StatusOK, "GET", "/v1/kv/"+jobs.HeartbeatKey+"?consistency=linearizable", "").body, &b)
+		return b
+	}
+	run := func(n *node) {
+		n.must(http.StatusOK, "POST", "/v1/jobs/heartbeat/run", "")
+	}
+	run(c.nodes[0])
+	first := read(c.nodes[0])
+	old := c.leader()
+	survivor := c.followers()[0]
+	old.crash()
+	eventually(t, func() error {
+		if now := read(survivor); now.Leader == old.cfg.name || now.Epoch <= first.Epoch || now.Count <= first.Count {
+			return fmt.Errorf("the heartbeat is still %+v", now)
+		}
+		return nil
+	})
+}
+
+// A replica that has been replaced behind its back, its elector none the wiser, writes nothing more.
+func TestReplacedLeaderIsFenced(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3)
+	old := c.leader().running()
+	rival := c.followers()[0].running()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	term := old.election.Leadership().Term.(*store.Term)
+
+	seen, err := rival.store.ReadLeader(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rival.store.Claim(ctx, seen, store.Claimant{Pod: rival.cfg.name, BootID: "a rival's", ID: "a rival's claim"}); err != nil {
+		t.Fatal(err)
+	}
+	w := &store.Write{ID: store.NewID()}
+	w.Put(store.Entry{Key: "stale", Value: []byte("must not be there")})
+	if o, err := term.Write(ctx, w); err == nil {
+		t.Errorf("the replaced leader wrote: %+v", o)
+	}
+	if _, _, err := rival.store.Get(ctx, "stale", store.ReadOptions{Linearizable: true}); err == nil {
+		t.Error("the replaced leader's write is there")
+	}
+	eventually(t, func() error {
+		if old.leading() {
+			return fmt.Errorf("%s still believes that it leads", old.cfg.name)
+		}
+		return nil
+	})
+	rival.store.Close() // the rival's claim has no elector behind it: let it go
+	_ = time.Now
+}
