@@ -103,8 +103,9 @@ type Election struct {
 	mu      sync.Mutex
 	round   *round // the one that runs, nil between rounds
 	leader  *Leadership
-	resting bool // the last round gave the lock up
-	drained bool // never to campaign again
+	resting bool  // the last round gave the lock up
+	since   int64 // the revision of the leader record that was the newest known then
+	drained bool  // never to campaign again
 }
 
 // Leadership is handed to the work that only the leader does. Context ends with the term.
@@ -150,7 +151,8 @@ func (e *Election) Run(ctx context.Context) {
 
 // Handover gives leadership up for good and in good order, if this replica leads: the store's own leadership
 // is moved first, then the write under way finishes, the record is resigned and the lock released. It blocks
-// until the record is resigned or ctx is done. The replica does not campaign again.
+// until the record is resigned or ctx is done. The replica does not campaign again. A claim under way is
+// called off, and resigned if it was made nevertheless.
 func (e *Election) Handover(ctx context.Context) error {
 	e.mu.Lock()
 	e.drained = true
@@ -160,7 +162,7 @@ func (e *Election) Handover(ctx context.Context) error {
 		defer r.cancel(errHandover)
 	}
 	if l == nil {
-		return nil
+		return e.callOff(ctx, r)
 	}
 	l.Term.Pause(func() {
 		moveCtx, cancel := context.WithTimeout(ctx, moveLimit)
@@ -176,17 +178,37 @@ func (e *Election) Handover(ctx context.Context) error {
 	return nil
 }
 
+// callOff ends a round that does not lead, and gives up what it may have claimed.
+func (e *Election) callOff(ctx context.Context, r *round) error {
+	if r == nil {
+		return nil
+	}
+	r.cancel(errHandover)
+	select {
+	case <-r.over:
+	case <-ctx.Done():
+		return fmt.Errorf("hand over: %w", ctx.Err())
+	}
+	if !r.guard.hasWon() {
+		return nil
+	}
+	if err := e.cfg.Store.ResignClaim(ctx, r.claimID); err != nil {
+		return fmt.Errorf("hand over: %w", err)
+	}
+	return nil
+}
+
 var (
 	errHandover = errors.New("handover")
 	errReleased = errors.New("the lock was released")
 )
 
-// setLeading starts l unless its round is over already: the elector's callbacks run on goroutines of their
-// own and may come in any order.
+// setLeading starts l unless its round is over already, or its lock not ours any more: the elector's callbacks
+// run on goroutines of their own and may come late and in any order.
 func (e *Election) setLeading(ctx context.Context, l *Leadership) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if ctx.Err() != nil || e.round != l.round || e.drained {
+	if ctx.Err() != nil || e.round != l.round || e.drained || !time.Now().Before(l.round.guard.validity()) {
 		return false
 	}
 	e.leader = l
@@ -206,25 +228,22 @@ func (e *Election) clear(r *round, cause error) {
 	}
 	e.leading.Store(false)
 	e.leader = nil
+	e.metrics.leading.Set(0)
 	e.mu.Unlock()
 	l.cancel(cause)
 	l.Term.End()
-	e.metrics.leading.Set(0)
 	e.log.Info("not leading any more", zap.Uint64("epoch", l.Term.Epoch()), zap.Error(cause))
 }
 
-// runRound is one elector, from its first attempt to its end.
+// runRound is one elector, from its first attempt to the end of its callbacks. A replica that drains gets none.
 func (e *Election) runRound(ctx context.Context, n int) {
 	r := e.newRound(ctx, n)
-	e.mu.Lock()
-	e.round = r
-	e.mu.Unlock()
-	defer func() {
-		r.cancel(nil)
-		e.mu.Lock()
-		e.round = nil
-		e.mu.Unlock()
-	}()
+	defer close(r.over)
+	defer r.cancel(nil)
+	if !e.enter(r) {
+		return
+	}
+	defer e.leave()
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Name:            e.cfg.Pod,
 		Lock:            r.guard,
@@ -242,13 +261,33 @@ func (e *Election) runRound(ctx context.Context, n int) {
 	}
 	e.metrics.rounds.Inc()
 	elector.Run(r.ctx)
+	if r.guard.hasWon() {
+		<-r.finished // client-go does not wait for OnStartedLeading
+	}
+}
+
+func (e *Election) enter(r *round) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.drained {
+		return false
+	}
+	e.round = r
+	return true
+}
+
+func (e *Election) leave() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.round = nil
 }
 
 // rest has a replica that gave the lock up let another one lead first, for two retry periods at most; one
-// that drains waits for ever. It tells whether to campaign.
+// that drains waits for ever. It tells whether to campaign. That somebody leads already, or led before, is not
+// what it waits for: only a newer record than was known when the lock was given up counts.
 func (e *Election) rest(ctx context.Context) bool {
 	e.mu.Lock()
-	resting, drained := e.resting, e.drained
+	resting, since, drained := e.resting, e.since, e.drained
 	e.resting = false
 	e.mu.Unlock()
 	if drained {
@@ -262,7 +301,7 @@ func (e *Election) rest(ctx context.Context) bool {
 	defer cancel()
 	for {
 		record, changed := e.cfg.Store.Record()
-		if !record.Resigned && record.Pod != e.cfg.Pod {
+		if record.Revision > since && !record.Resigned && record.Pod != e.cfg.Pod {
 			return true
 		}
 		select {
@@ -273,8 +312,10 @@ func (e *Election) rest(ctx context.Context) bool {
 	}
 }
 
-// followLock starts a fresh round whenever the lock is free: a round's first attempt is immediate, where an
-// elector that waits would look only after one to two retry periods.
+// followLock starts a fresh round whenever the lock is released: a round's first attempt is immediate, where an
+// elector that waits would look only after one to two retry periods. Once for each release: a fresh elector has
+// forgotten how long it has watched a silent holder, so restarts on a mere suspicion could put a takeover off
+// for ever.
 func (e *Election) followLock(ctx context.Context) {
 	holders := e.cfg.Lock.Watch(ctx)
 	var free <-chan time.Time
@@ -289,8 +330,8 @@ func (e *Election) followLock(ctx context.Context) {
 				free = time.After(e.holdBack())
 			}
 		case <-free:
+			free = nil
 			e.restartCampaign()
-			free = time.After(e.cfg.Timing.RetryPeriod)
 		}
 	}
 }
@@ -307,8 +348,8 @@ func (e *Election) restartCampaign() {
 	e.mu.Lock()
 	r := e.round
 	e.mu.Unlock()
-	if r != nil && r.guard.campaigning() {
-		r.cancel(errReleased)
+	if r != nil {
+		r.guard.abandon(func() { r.cancel(errReleased) })
 	}
 }
 

@@ -93,8 +93,12 @@ func (g *guard) write(ctx context.Context, do func() error) error {
 	if err != nil {
 		return fmt.Errorf("the store does not answer: %w", err)
 	}
-	if err := g.begin(record); err != nil {
+	if g.superseded(record) {
+		err := fmt.Errorf("%w: %s under epoch %d", errSuperseded, record.Pod, record.Epoch)
 		g.lost(err)
+		return err
+	}
+	if err := g.begin(ctx, record); err != nil {
 		return err
 	}
 	err = do()
@@ -108,11 +112,19 @@ func (g *guard) readRecord(ctx context.Context) (Record, error) {
 	return g.cfg.Store.ReadRecord(ctx)
 }
 
-func (g *guard) begin(record Record) error {
+// superseded tells whether another pod has claimed since the round was won. That the record seen then has been
+// resigned meanwhile is no claim.
+func (g *guard) superseded(record Record) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.won && record.Revision != g.seen.Revision && record.BootID != g.cfg.BootID {
-		return fmt.Errorf("%w: %s under epoch %d", errSuperseded, record.Pod, record.Epoch)
+	return g.won && record.ClaimID != g.seen.ClaimID && record.BootID != g.cfg.BootID
+}
+
+func (g *guard) begin(ctx context.Context, record Record) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err() // abandoned, maybe
 	}
 	if !g.won {
 		g.seen = record
@@ -157,9 +169,18 @@ func (g *guard) validity() time.Time {
 	return g.validUntil
 }
 
-// campaigning tells whether the round has not won the lock and is not just about to.
-func (g *guard) campaigning() bool {
+// hasWon tells whether the round has ever won the lock.
+func (g *guard) hasWon() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return !g.won && !g.writing
+	return g.won
+}
+
+// abandon cancels the round if it has not won the lock and is not just about to: it cannot win it any more.
+func (g *guard) abandon(cancel func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.won && !g.writing {
+		cancel()
+	}
 }

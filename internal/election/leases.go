@@ -8,6 +8,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/watch"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
@@ -81,12 +82,10 @@ func (l *LeaseLock) watchOnce(ctx context.Context, holders chan<- string) {
 			return
 		}
 		holder := ""
-		if lease.Spec.HolderIdentity != nil {
+		if event.Type != watch.Deleted && lease.Spec.HolderIdentity != nil {
 			holder = *lease.Spec.HolderIdentity
 		}
-		select {
-		case holders <- holder:
-		case <-ctx.Done():
+		if !sendHolder(ctx, holders, holder) {
 			return
 		}
 	}

@@ -16,12 +16,23 @@ type round struct {
 	guard   *guard
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
+
+	finished chan struct{} // closed when started has returned
+	over     chan struct{} // closed when the round has ended and its lock is released
 }
 
-var errExpired = errors.New("the lock was not renewed in time")
+var (
+	errExpired = errors.New("the lock was not renewed in time")
+	errTooLate = errors.New("the claim came too late")
+)
 
 func (e *Election) newRound(ctx context.Context, n int) *round {
-	r := &round{e: e, claimID: fmt.Sprintf("%s/%d", e.cfg.BootID, n)}
+	r := &round{
+		e:        e,
+		claimID:  fmt.Sprintf("%s/%d", e.cfg.BootID, n),
+		finished: make(chan struct{}),
+		over:     make(chan struct{}),
+	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.guard = newGuard(&e.cfg, r.lost)
 	return r
@@ -31,14 +42,16 @@ func (e *Election) newRound(ctx context.Context, n int) *round {
 // then lets others try before it campaigns again.
 func (r *round) lost(cause error) {
 	r.e.clear(r, cause)
+	record, _ := r.e.cfg.Store.Record()
 	r.e.mu.Lock()
-	r.e.resting = true
+	r.e.resting, r.e.since = true, max(record.Revision, r.guard.seenRecord().Revision)
 	r.e.mu.Unlock()
 	r.cancel(cause)
 }
 
 // started is OnStartedLeading: the lock is won, the store has the last word.
 func (r *round) started(ctx context.Context) {
+	defer close(r.finished)
 	if ctx.Err() != nil {
 		return // the round was over before this callback came
 	}
@@ -51,8 +64,9 @@ func (r *round) started(ctx context.Context) {
 	l := &Leadership{Term: term, round: r}
 	l.Context, l.cancel = context.WithCancelCause(ctx)
 	if !r.e.setLeading(ctx, l) {
-		l.cancel(nil)
+		l.cancel(errTooLate)
 		term.End()
+		r.lost(errTooLate) // or else the round would go on renewing a lock that nobody leads by
 		return
 	}
 	cause := r.awaitEnd(ctx, term)

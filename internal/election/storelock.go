@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -44,9 +43,7 @@ func NewStoreLock(cfg StoreLockConfig) *StoreLock { return &StoreLock{cfg: cfg} 
 
 // Get reads the record linearizably.
 func (l *StoreLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, lockLimit)
-	defer cancel()
-	resp, err := l.cfg.KV.Get(ctx, l.cfg.Key)
+	resp, err := l.read(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -61,6 +58,12 @@ func (l *StoreLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord
 	}
 	l.version, l.boot = kv.ModRevision, record.BootID
 	return &record.LeaderElectionRecord, kv.Value, nil
+}
+
+func (l *StoreLock) read(ctx context.Context) (*clientv3.GetResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, lockLimit)
+	defer cancel()
+	return l.cfg.KV.Get(ctx, l.cfg.Key)
 }
 
 // Create writes the record if there is none.
@@ -97,7 +100,7 @@ func (l *StoreLock) swap(ctx context.Context, version int64, record resourcelock
 // HolderBoot implements Lock.
 func (l *StoreLock) HolderBoot() string { return l.boot }
 
-// Watch implements Lock.
+// Watch implements Lock. A watch that ends is begun again; it starts with the record as it is.
 func (l *StoreLock) Watch(ctx context.Context) <-chan string {
 	holders := make(chan string)
 	go func() {
@@ -113,24 +116,42 @@ func (l *StoreLock) Watch(ctx context.Context) <-chan string {
 func (l *StoreLock) watchOnce(ctx context.Context, holders chan<- string) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for resp := range l.cfg.Watcher.Watch(ctx, l.cfg.Key) {
+	now, err := l.read(ctx)
+	if err != nil {
+		return // the elector's own polling is the fallback, and reports what is wrong
+	}
+	var value []byte
+	if len(now.Kvs) > 0 {
+		value = now.Kvs[0].Value
+	}
+	if !sendHolder(ctx, holders, holderOf(value)) {
+		return
+	}
+	for resp := range l.cfg.Watcher.Watch(ctx, l.cfg.Key, clientv3.WithRev(now.Header.Revision+1)) {
 		for _, ev := range resp.Events {
-			select {
-			case holders <- holderOf(ev):
-			case <-ctx.Done():
+			if !sendHolder(ctx, holders, holderOf(ev.Kv.Value)) {
 				return
 			}
 		}
 	}
 }
 
-// holderOf is the holder after a change of the key. A key that is gone or malformed is held by nobody.
-func holderOf(ev *clientv3.Event) string {
+// holderOf is the holder that the key's value names. A key that is gone or malformed is held by nobody.
+func holderOf(value []byte) string {
 	var record lockRecord
-	if ev.Type == mvccpb.Event_PUT && json.Unmarshal(ev.Kv.Value, &record) == nil {
-		return record.HolderIdentity
+	if json.Unmarshal(value, &record) != nil {
+		return ""
 	}
-	return ""
+	return record.HolderIdentity
+}
+
+func sendHolder(ctx context.Context, holders chan<- string, holder string) bool {
+	select {
+	case holders <- holder:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // Identity implements resourcelock.Interface.

@@ -1,0 +1,278 @@
+package election
+
+import (
+	"context"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.uber.org/zap"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// startEtcd starts a cluster of one member without a network.
+func startEtcd(t *testing.T) *clientv3.Client {
+	t.Helper()
+	t.Helper()
+	dir := t.TempDir()
+	cfg := embed.NewConfig()
+	cfg.Dir = filepath.Join(dir, "data")
+	cfg.UnsafeNoFsync = true
+	cfg.ListenPeerUrls = []url.URL{{Scheme: "unix", Host: "localhost:0" + strings.ReplaceAll(t.Name(), "/", "-")}}
+	cfg.ListenClientUrls = nil
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	t.Chdir(dir) // where a unix socket is made
+	e, err := embed.StartEtcd(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	select {
+	case <-e.Server.ReadyNotify():
+	case err := <-e.Err():
+		t.Fatal(err)
+	case <-time.After(30 * time.Second):
+		t.Fatal("etcd is not ready after 30 s")
+	}
+	client := v3client.New(e.Server)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// lossyKV applies transactions and loses their answers while on.
+type lossyKV struct {
+	clientv3.KV
+	on atomic.Bool
+}
+
+func (k *lossyKV) Txn(ctx context.Context) clientv3.Txn { return &lossyTxn{k.KV.Txn(ctx), k} }
+
+type lossyTxn struct {
+	clientv3.Txn
+	kv *lossyKV
+}
+
+func (t *lossyTxn) If(cs ...clientv3.Cmp) clientv3.Txn {
+	t.Txn = t.Txn.If(cs...)
+	return t
+}
+
+func (t *lossyTxn) Then(ops ...clientv3.Op) clientv3.Txn {
+	t.Txn = t.Txn.Then(ops...)
+	return t
+}
+
+func (t *lossyTxn) Commit() (*clientv3.TxnResponse, error) {
+	resp, err := t.Txn.Commit()
+	if t.kv.on.Load() {
+		return nil, errInjected
+	}
+	return resp, err
+}
+
+// etcd is what one test of the suite has.
+type etcd struct {
+	t      *testing.T
+	client *clientv3.Client
+	key    string // its own
+}
+
+func TestStoreLock(t *testing.T) {
+	client := startEtcd(t)
+	for name, test := range map[string]func(*etcd){
+		"TheHolderAndItsBootAreWrittenAndRead":        storeWritesAndReads,
+		"AConflictIsReported":                         storeConflicts,
+		"ALockThatIsThereIsNotCreated":                storeCreatesOnce,
+		"AMalformedRecordIsAnError":                   storeMalformed,
+		"ALostAnswerIsFoundOut":                       storeLostAnswer,
+		"TheWatchSendsTheHolderAndNobodyWhenItIsFree": storeWatch,
+		"TheWatchIsBegunAgainWithWhatItHasMissed":     storeWatchAgain,
+		"ARequestThatHangsHasALimit":                  storeHangs,
+	} {
+		t.Run(name, func(t *testing.T) { test(&etcd{t, client, t.Name()}) })
+	}
+}
+
+func storeLock(client *clientv3.Client, key, pod, boot string) *StoreLock {
+	return NewStoreLock(StoreLockConfig{KV: client.KV, Watcher: client.Watcher, Key: key, Pod: pod, BootID: boot})
+}
+
+func storeWritesAndReads(e *etcd) {
+	t, client, key := e.t, e.client, e.key
+	a, b := storeLock(client, key, "pod-0", "boot-a"), storeLock(client, key, "pod-1", "boot-b")
+	if _, _, err := a.Get(t.Context()); !apierrors.IsNotFound(err) {
+		t.Fatalf("Get: %v, want not found", err)
+	}
+	create(t, a, "pod-0")
+	expectHolder(t, b, "pod-0", "boot-a")
+	update(t, a, "pod-0") // a renewal, on what it has written last
+	expectHolder(t, b, "pod-0", "boot-a")
+	update(t, b, "pod-1")
+	expectHolder(t, a, "pod-1", "boot-b")
+	update(t, a, "")
+	expectHolder(t, b, "", "boot-a")
+	record, _, err := a.Get(t.Context())
+	if want := held(""); err != nil || record.LeaseDurationSeconds != want.LeaseDurationSeconds || record.RenewTime.IsZero() {
+		t.Errorf("%+v, %v", record, err)
+	}
+	if a.Identity() != "pod-0" || a.Describe() != "store/"+key {
+		t.Errorf("%q, %q", a.Identity(), a.Describe())
+	}
+}
+
+func storeConflicts(e *etcd) {
+	t, client, key := e.t, e.client, e.key
+	a, b := storeLock(client, key, "pod-0", "boot-a"), storeLock(client, key, "pod-1", "boot-b")
+	create(t, a, "pod-0")
+	expectHolder(t, b, "pod-0", "boot-a")
+	update(t, a, "pod-0")
+	if err := b.Update(t.Context(), held("pod-1")); !apierrors.IsConflict(err) {
+		t.Errorf("Update on an old revision: %v, want a conflict", err)
+	}
+	if _, err := client.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Update(t.Context(), held("pod-0")); !apierrors.IsConflict(err) {
+		t.Errorf("Update of a key that is gone: %v, want a conflict", err)
+	}
+	if _, _, err := a.Get(t.Context()); !apierrors.IsNotFound(err) {
+		t.Errorf("Get: %v, want not found", err)
+	}
+	create(t, a, "pod-0")
+}
+
+func storeCreatesOnce(e *etcd) {
+	t, client, key := e.t, e.client, e.key
+	create(t, storeLock(client, key, "pod-0", "boot-a"), "pod-0")
+	b := storeLock(client, key, "pod-1", "boot-b")
+	if err := b.Create(t.Context(), held("pod-1")); !apierrors.IsConflict(err) {
+		t.Errorf("Create: %v, want a conflict", err)
+	}
+	expectHolder(t, b, "pod-0", "boot-a")
+}
+
+func storeMalformed(e *etcd) {
+	t, client, key := e.t, e.client, e.key
+	if _, err := client.Put(t.Context(), key, "{"); err != nil {
+		t.Fatal(err)
+	}
+	a := storeLock(client, key, "pod-0", "boot-a")
+	if _, _, err := a.Get(t.Context()); err == nil || apierrors.IsNotFound(err) || !strings.Contains(err.Error(), "malformed") {
+		t.Errorf("Get: %v", err)
+	}
+}
+
+func storeLostAnswer(e *etcd) {
+	t, client, key := e.t, e.client, e.key
+	kv := &lossyKV{KV: client.KV}
+	a := NewStoreLock(StoreLockConfig{KV: kv, Key: key, Pod: "pod-0", BootID: "boot-a"})
+	create(t, a, "pod-0")
+	kv.on.Store(true)
+	if err := a.Update(t.Context(), held("pod-0")); err == nil {
+		t.Fatal("no error although the answer is lost")
+	}
+	kv.on.Store(false)
+	if err := a.Update(t.Context(), held("pod-0")); !apierrors.IsConflict(err) {
+		t.Errorf("%v, want a conflict with the own write", err)
+	}
+	expectHolder(t, a, "pod-0", "boot-a") // client-go's slow path finds out whose it is
+	update(t, a, "pod-0")
+}
+
+func storeWatch(e *etcd) {
+	t, client, key := e.t, e.client, e.key
+	a := storeLock(client, key, "pod-0", "boot-a")
+	holders := storeLock(client, key, "pod-1", "boot-b").Watch(t.Context())
+	if got := next(t, holders, "none"); got != "" {
+		t.Fatalf("begins with %q", got)
+	}
+	create(t, a, "pod-0")
+	for _, holder := range []string{"pod-0", "pod-7", "", "pod-8"} {
+		if holder != "pod-0" {
+			update(t, a, holder)
+		}
+		if got := next(t, holders, "none"); got != holder {
+			t.Fatalf("sent %q, want %q", got, holder)
+		}
+	}
+	if _, err := client.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	if got := next(t, holders, "pod-8"); got != "" {
+		t.Errorf("a key that is gone is held by %q", got)
+	}
+	create(t, storeLock(client, key, "pod-0", "boot-a"), "pod-0")
+	if got := next(t, holders, ""); got != "pod-0" {
+		t.Fatalf("sent %q", got)
+	}
+	if _, err := client.Put(t.Context(), key, "{"); err != nil {
+		t.Fatal(err)
+	}
+	if got := next(t, holders, "pod-0"); got != "" {
+		t.Errorf("a malformed record is held by %q", got)
+	}
+}
+
+// cutWatcher ends its first watch without an event.
+type cutWatcher struct {
+	clientv3.Watcher
+	cut     chan struct{}
+	watches atomic.Int32
+}
+
+func (w *cutWatcher) Watch(ctx context.Context, key string, o ...clientv3.OpOption) clientv3.WatchChan {
+	if w.watches.Add(1) > 1 {
+		return w.Watcher.Watch(ctx, key, o...)
+	}
+	nothing := make(chan clientv3.WatchResponse)
+	go func() {
+		<-w.cut
+		close(nothing)
+	}()
+	return nothing
+}
+
+func storeWatchAgain(e *etcd) {
+	t, client, key := e.t, e.client, e.key
+	a := storeLock(client, key, "pod-0", "boot-a")
+	create(t, a, "")
+	watcher := &cutWatcher{Watcher: client.Watcher, cut: make(chan struct{})}
+	b := NewStoreLock(StoreLockConfig{KV: client.KV, Watcher: watcher, Key: key, Pod: "pod-1", BootID: "boot-b"})
+	ctx, cancel := context.WithCancel(t.Context())
+	holders := b.Watch(ctx)
+	if got := next(t, holders, "none"); got != "" {
+		t.Fatalf("begins with %q", got)
+	}
+	update(t, a, "pod-0")
+	close(watcher.cut)
+	if got := next(t, holders, ""); got != "pod-0" {
+		t.Errorf("sent %q: what was written meanwhile is missed", got)
+	}
+	cancel()
+	for range holders {
+		continue
+	}
+}
+
+// hangingKV never answers a read.
+type hangingKV struct{ clientv3.KV }
+
+func (hangingKV) Get(ctx context.Context, _ string, _ ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func storeHangs(e *etcd) {
+	t, client, key := e.t, e.client, e.key
+	a := NewStoreLock(StoreLockConfig{KV: hangingKV{client.KV}, Key: key, Pod: "pod-0", BootID: "boot-a"})
+	began := time.Now()
+	if _, _, err := a.Get(t.Context()); err == nil || time.Since(began) > 2*lockLimit {
+		t.Errorf("%v after %s", err, time.Since(began))
+	}
+}
