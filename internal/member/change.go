@@ -20,8 +20,8 @@ const (
 	changePause   = 500 * time.Millisecond
 )
 
-// serialise waits for the turn to change the membership, and returns what ends it.
-func (m *Member) serialise(ctx context.Context) (release func(), err error) {
+// serialize waits for the turn to change the membership, and returns what ends it.
+func (m *Member) serialize(ctx context.Context) (release func(), err error) {
 	select {
 	case m.changes <- struct{}{}:
 		return func() { <-m.changes }, nil
@@ -58,7 +58,7 @@ func (m *Member) repeat(ctx context.Context, change func(*clientv3.Client) error
 }
 
 func (m *Member) changeOnce(ctx context.Context, change func(*clientv3.Client) error) error {
-	release, err := m.serialise(ctx)
+	release, err := m.serialize(ctx)
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func TestSecondDiskIsNotAccepted(t *testing.T) {
 	t.Parallel()
 	s := form(t, 3, 3)
 	_, call := s.pods[0].request("GET", "rollcall", nil)
-	plan := call["plan"].(map[string]any)
+	plan, _ := call["plan"].(map[string]any)
 	_, call = s.pods[1].request("GET", "rollcall", nil)
 	ask := map[string]any{"name": "leasehold-1", "disk_id": call["disk_id"], "token": plan["token"]}
 	if code, answer := s.pods[0].request("POST", "plan/accept", ask); code != http.StatusOK {

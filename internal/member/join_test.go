@@ -3,6 +3,7 @@ package member_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -61,9 +62,9 @@ func (p *pod) admit(leader *pod) string {
 	eventually(p.set.t, func() error {
 		code, answer := leader.request("POST", "members", p.credentials())
 		if code != http.StatusOK {
-			return errors.New(answer["error"].(string))
+			return fmt.Errorf("%v", answer["error"])
 		}
-		id = answer["member_id"].(string)
+		id = fmt.Sprint(answer["member_id"])
 		return nil
 	})
 	return id

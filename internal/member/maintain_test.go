@@ -2,6 +2,7 @@ package member_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -27,10 +28,10 @@ func TestFullStoreRecovers(t *testing.T) {
 	for i := 0; err == nil; i++ {
 		_, err = client.Put(ctx, fmt.Sprintf("k%d", i), value)
 	}
-	if err != rpctypes.ErrNoSpace {
+	if !errors.Is(err, rpctypes.ErrNoSpace) {
 		t.Fatalf("Put: %v, want ErrNoSpace", err)
 	}
-	if _, err := client.Put(ctx, "small", "v"); err != rpctypes.ErrNoSpace {
+	if _, err := client.Put(ctx, "small", "v"); !errors.Is(err, rpctypes.ErrNoSpace) {
 		t.Fatalf("Put of a small value: %v, want ErrNoSpace", err)
 	}
 	deleted, err := client.Delete(ctx, "k", clientv3.WithPrefix())

@@ -24,9 +24,9 @@ import (
 )
 
 var (
-	// ErrForeignCluster: this disk, or the pods of this set, are of more than one cluster. Nothing is started or joined.
+	// ErrForeignCluster says that this disk, or the pods of this set, are of more than one cluster. Nothing is started or joined.
 	ErrForeignCluster = errors.New("two clusters in one set")
-	// ErrNoIdentity: there is etcd data in the directory, but nothing says whose.
+	// ErrNoIdentity says that there is etcd data in the directory, but nothing tells whose.
 	ErrNoIdentity = errors.New("etcd data without an identity")
 	// ErrNotStarted is returned by what needs a started member.
 	ErrNotStarted = errors.New("the member has not started, or has stopped")
