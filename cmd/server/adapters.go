@@ -48,6 +48,7 @@ func leadershipOf(e *election.Election, pod string) func() (context.Context, job
 		if l == nil {
 			return nil, jobs.Leader{}, false
 		}
-		return l.Context, jobs.Leader{Pod: pod, Term: l.Term.(*store.Term)}, true
+		term, ok := l.Term.(*store.Term)
+		return l.Context, jobs.Leader{Pod: pod, Term: term}, ok
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
 
@@ -369,5 +368,3 @@ func decodeInto(t *testing.T, body string, v any) {
 		t.Fatalf("%s: %v", body, err)
 	}
 }
-
-var _ = zap.NewNop

@@ -22,7 +22,7 @@ import (
 
 // How long the steps of a shutdown may take. Together they stay below the pod's terminationGracePeriodSeconds.
 const (
-	handoverLimit = 5 * time.Second
+	handoverLimit = 3 * time.Second
 	drainLimit    = 20 * time.Second
 	leaveLimit    = 10 * time.Second
 )
@@ -114,10 +114,12 @@ func (r *replica) run(ctx context.Context) error {
 
 // notJustEnded hides the error of a start that was called off.
 func notJustEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // open makes the store and what stands on it.

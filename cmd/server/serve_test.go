@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/leasehold/leasehold/internal/jobs"
 	"github.com/leasehold/leasehold/internal/store"
@@ -200,8 +199,10 @@ func TestReplacedLeaderIsFenced(t *testing.T) {
 	rival := c.followers()[0].running()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	term := old.election.Leadership().Term.(*store.Term)
-
+	term, ok := old.election.Leadership().Term.(*store.Term)
+	if !ok {
+		t.Fatal("the term is not the store's")
+	}
 	seen, err := rival.store.ReadLeader(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -217,12 +218,13 @@ func TestReplacedLeaderIsFenced(t *testing.T) {
 	if _, _, err := rival.store.Get(ctx, "stale", store.ReadOptions{Linearizable: true}); err == nil {
 		t.Error("the replaced leader's write is there")
 	}
+	// The rival has no elector behind it, so the others find a leader again.
 	eventually(t, func() error {
-		if old.leading() {
-			return fmt.Errorf("%s still believes that it leads", old.cfg.name)
+		now, _ := rival.store.Leader()
+		if now.Epoch <= seen.Epoch+1 || now.Resigned {
+			return fmt.Errorf("the newest claim is that of %s under epoch %d", now.Pod, now.Epoch)
 		}
 		return nil
 	})
-	rival.store.Close() // the rival's claim has no elector behind it: let it go
-	_ = time.Now
+	c.nodes[0].must(http.StatusOK, "PUT", "/v1/kv/after", "written")
 }
