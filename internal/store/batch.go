@@ -110,7 +110,7 @@ func (b *batch) refusal(w *Write) error {
 	if w.grows && b.store.cfg.Full() {
 		return ErrFull
 	}
-	if n := b.store.journal.size() + len(b.admitted); n >= b.store.cfg.MaxRemembered {
+	if n := b.store.journal.size() + len(b.admitted); n >= b.store.cfg.MaxRemembered && !w.prunes {
 		return fmt.Errorf("%w: the outcomes of %d are remembered already", ErrBusy, n)
 	}
 	return nil

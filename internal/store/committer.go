@@ -80,11 +80,16 @@ func newCommitter(s *Store, record Leader, end func(error)) *committer {
 func (c *committer) submit(ctx context.Context, w *Write) (Outcome, error) {
 	p := &pending{ctx: ctx, write: w, answer: make(chan answer, 1)}
 	select {
+	case <-c.stopping: // and not left to chance while there is room in the queue
+		return Outcome{}, ErrNotLeading
+	default:
+	}
+	select {
 	case <-c.stopping:
 		return Outcome{}, ErrNotLeading
 	case c.queue <- p:
-	default:
-		return Outcome{}, fmt.Errorf("%w: %d wait for the committer", ErrBusy, maxQueued)
+	case <-ctx.Done():
+		return Outcome{}, fmt.Errorf("%w: %w", ErrNotLeading, ctx.Err()) // it was never handed over
 	}
 	select {
 	case a := <-p.answer:
@@ -152,7 +157,7 @@ func (c *committer) gather() *batch {
 	for _, p := range put {
 		c.admit(b, p)
 	}
-	for !b.full {
+	for !b.full && len(c.waiting) < maxQueued {
 		select {
 		case p := <-c.queue:
 			c.admit(b, p)
@@ -201,17 +206,17 @@ func (c *committer) commit(b *batch) error {
 
 // settle repeats b's transaction until it is known what became of it. It returns the revision at which b was
 // applied and the one that the head has now; they differ when somebody has claimed since.
-// Errors: ErrNotLeading, certainly not applied; ErrUnknown; or what etcd refused it with.
+// Errors: ErrNotLeading, certainly not applied; ErrInvalid, etcd refused it; ErrUnknown.
 func (c *committer) settle(b *batch) (revision, head int64, err error) {
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), undecidedLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), c.store.cfg.undecided)
 	defer cancel()
 	resp, err := c.store.repeat(ctx, b.transaction(c.head))
 	switch {
 	case err != nil && notProposed(err):
-		return 0, 0, err
+		return 0, 0, fmt.Errorf("%w: %w", ErrInvalid, err)
 	case err != nil:
-		return 0, 0, fmt.Errorf("%w: no answer for %s: %w", ErrUnknown, undecidedLimit, err)
+		return 0, 0, fmt.Errorf("%w: no answer for %s: %w", ErrUnknown, c.store.cfg.undecided, err)
 	case resp.Succeeded:
 		return resp.Header.Revision, resp.Header.Revision, nil
 	}

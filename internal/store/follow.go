@@ -27,7 +27,7 @@ func (s *Store) load(ctx context.Context) (int64, error) {
 		}
 		keep[at] = true
 	}
-	s.journal.retain(keep)
+	s.journal.retain(keep, resp.Header.Revision)
 	s.journal.reach(resp.Header.Revision)
 	return resp.Header.Revision, nil
 }

@@ -75,9 +75,10 @@ type remembered struct {
 }
 
 type batchRecord struct {
-	ids    []ID
-	client bool
-	seen   time.Time // when this replica learned of it
+	ids      []ID
+	client   bool
+	revision int64
+	seen     time.Time // when this replica learned of it
 }
 
 func newJournal() *journal {
@@ -95,7 +96,7 @@ func (j *journal) add(at position, ds []decision, revision int64, now time.Time)
 	if _, known := j.batches[at]; known {
 		return
 	}
-	rec := batchRecord{ids: make([]ID, 0, len(ds)), seen: now}
+	rec := batchRecord{ids: make([]ID, 0, len(ds)), revision: revision, seen: now}
 	for _, d := range ds {
 		rec.ids = append(rec.ids, d.id)
 		rec.client = rec.client || d.client
@@ -116,12 +117,13 @@ func (j *journal) forget(at position) {
 	delete(j.batches, at)
 }
 
-// retain forgets all batches that keep does not name: after a reload, those that were pruned meanwhile.
-func (j *journal) retain(keep map[position]bool) {
+// retain forgets the batches that keep, read at revision, does not name: those that were pruned meanwhile. What
+// the committer has added since that read stays.
+func (j *journal) retain(keep map[position]bool, revision int64) {
 	j.mu.Lock()
 	var gone []position
-	for at := range j.batches {
-		if !keep[at] {
+	for at, rec := range j.batches {
+		if !keep[at] && rec.revision <= revision {
 			gone = append(gone, at)
 		}
 	}

@@ -36,11 +36,12 @@ func (s *Store) Get(ctx context.Context, key string, o ReadOptions) (Entry, int6
 	if err != nil {
 		return Entry{}, 0, err
 	}
+	at := cmp.Or(o.Revision, resp.Header.Revision)
 	if len(resp.Kvs) == 0 {
-		return Entry{}, resp.Header.Revision, ErrNotFound
+		return Entry{}, at, ErrNotFound
 	}
 	e, err := decodeEntry(key, resp.Kvs[0].Value, resp.Kvs[0].ModRevision)
-	return e, resp.Header.Revision, err
+	return e, at, err
 }
 
 // Page is a part of a listing.
@@ -67,14 +68,14 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int, o Rea
 			return Page{}, err
 		}
 		if page.Revision == 0 {
-			page.Revision = resp.Header.Revision
-			o = ReadOptions{Revision: cmp.Or(o.Revision, page.Revision)} // the rest of the page from the same state
+			page.Revision = cmp.Or(o.Revision, resp.Header.Revision)
+			o = ReadOptions{Revision: page.Revision} // the rest of the page from the same state
 		}
-		n, err := page.add(resp.Kvs)
+		taken, bytes, err := page.add(resp.Kvs, maxPageBytes-size)
 		if err != nil {
 			return Page{}, err
 		}
-		if size += n; !resp.More {
+		if size += bytes; taken == len(resp.Kvs) && !resp.More {
 			return page, nil
 		}
 		last := page.Entries[len(page.Entries)-1].Key
@@ -86,18 +87,20 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int, o Rea
 	}
 }
 
-// add appends entries and returns how many bytes they hold.
-func (p *Page) add(kvs []*mvccpb.KeyValue) (int, error) {
-	size := 0
+// add appends entries until they fill the room, and returns how many it took and how many bytes they hold.
+func (p *Page) add(kvs []*mvccpb.KeyValue, room int) (taken, bytes int, err error) {
 	for _, kv := range kvs {
+		if bytes >= room {
+			break
+		}
 		e, err := decodeEntry(clientKey(kv), kv.Value, kv.ModRevision)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		p.Entries = append(p.Entries, e)
-		size += len(kv.Value)
+		taken, bytes = taken+1, bytes+len(kv.Value)
 	}
-	return size, nil
+	return taken, bytes, nil
 }
 
 func clientKey(kv *mvccpb.KeyValue) string { return string(kv.Key[len(entryPrefix):]) }
@@ -151,6 +154,9 @@ func (s *Store) await(ctx context.Context, revision int64) (bool, error) {
 		}
 		if reached >= revision {
 			return true, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return false, err
 		}
 	}
 	return false, nil

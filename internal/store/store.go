@@ -66,6 +66,8 @@ type Config struct {
 	MaxRemembered int
 	Log           *zap.Logger
 	Metrics       prometheus.Registerer
+
+	undecided time.Duration // undecidedLimit, but for tests
 }
 
 func (c *Config) setDefaults() {
@@ -83,6 +85,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.MaxRemembered == 0 {
 		c.MaxRemembered = 1_000_000
+	}
+	if c.undecided == 0 {
+		c.undecided = undecidedLimit
 	}
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
@@ -149,3 +154,9 @@ func (s *Store) Leader() (Leader, <-chan struct{}) { return s.leader.get() }
 
 // Remembered returns how many outcomes of writes are kept in memory.
 func (s *Store) Remembered() int { return s.journal.size() }
+
+// Reached is the newest revision of the chain that this replica has seen.
+func (s *Store) Reached() int64 {
+	reached, _ := s.journal.progress()
+	return reached
+}

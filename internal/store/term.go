@@ -35,7 +35,7 @@ type Term struct {
 // Errors: ErrSuperseded, or ctx's.
 func (s *Store) Claim(ctx context.Context, seen Leader, who Claimant) (*Term, error) {
 	record, err := s.claim(ctx, seen, who)
-	for err == nil && record.ClaimID == seen.ClaimID {
+	for err == nil && record.ClaimID != who.ID {
 		record, err = s.claim(ctx, record, who) // the leader that was seen has resigned meanwhile
 	}
 	s.metrics.claims.WithLabelValues(resultLabel(err)).Inc()
@@ -48,11 +48,27 @@ func (s *Store) Claim(ctx context.Context, seen Leader, who Claimant) (*Term, er
 	}
 	t := &Term{store: s, record: record, claimed: claimed, ended: make(chan struct{})}
 	t.committer = newCommitter(s, record, t.end)
-	if old := s.term.Swap(t); old != nil {
-		old.end(ErrSuperseded)
+	if !s.install(t) {
+		return nil, fmt.Errorf("claim epoch %d: %w", record.Epoch, ErrSuperseded)
 	}
 	go t.committer.run()
 	return t, nil
+}
+
+// install makes t the term, unless a newer one is in its place: a claim may return late.
+func (s *Store) install(t *Term) bool {
+	for {
+		old := s.term.Load()
+		if old != nil && old.Epoch() > t.Epoch() {
+			return false
+		}
+		if s.term.CompareAndSwap(old, t) {
+			if old != nil {
+				old.end(ErrSuperseded)
+			}
+			return true
+		}
+	}
 }
 
 // claim writes head and leader record in one transaction, and returns the newest leader record: who's, or that
@@ -69,7 +85,7 @@ func (s *Store) claim(ctx context.Context, seen Leader, who Claimant) (Leader, e
 			clientv3.OpPut(headKey, at.String()),
 			clientv3.OpPut(at.journalKey(), ""),
 		},
-		otherwise: []clientv3.Op{clientv3.OpGet(leaderKey)},
+		otherwise: []clientv3.Op{clientv3.OpGet(leaderKey), clientv3.OpGet(headKey, clientv3.WithKeysOnly())},
 	}
 	resp, err := s.repeat(ctx, txn)
 	if err != nil {
@@ -83,10 +99,14 @@ func (s *Store) claim(ctx context.Context, seen Leader, who Claimant) (Leader, e
 	if err != nil {
 		return Leader{}, err
 	}
-	if found.ClaimID != who.ID && found.ClaimID != seen.ClaimID {
-		return Leader{}, fmt.Errorf("%w: %s leads under epoch %d", ErrSuperseded, found.Pod, found.Epoch)
+	untouched := modRevision(resp.Responses[1].GetResponseRange()) == found.Revision
+	switch {
+	case found.ClaimID == who.ID && !found.Resigned && untouched:
+		return found, nil // an earlier attempt had landed, and nothing was built on it
+	case found.ClaimID != who.ID && found.ClaimID == seen.ClaimID:
+		return found, nil
 	}
-	return found, nil
+	return Leader{}, fmt.Errorf("%w: epoch %d is %s's, under claim %s", ErrSuperseded, found.Epoch, found.Pod, found.ClaimID)
 }
 
 // ResignClaim gives up the claim with the given ID if it is the newest, whether or not its maker ever heard

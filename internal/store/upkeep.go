@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
@@ -27,9 +28,9 @@ func (t *Term) Expire(ctx context.Context, now time.Time) (int, error) {
 			return int(deleted.Load()), err
 		}
 		group, ctx := errgroup.WithContext(ctx) // at once, so that they share transactions
-		for _, indexKey := range due {
+		for _, index := range due {
 			group.Go(func() error {
-				gone, err := t.expire(ctx, indexKey)
+				gone, err := t.expire(ctx, index)
 				if gone {
 					deleted.Add(1)
 				}
@@ -42,27 +43,24 @@ func (t *Term) Expire(ctx context.Context, now time.Time) (int, error) {
 	}
 }
 
-func (s *Store) due(ctx context.Context, now time.Time) ([]string, error) {
+func (s *Store) due(ctx context.Context, now time.Time) ([]*mvccpb.KeyValue, error) {
 	resp, err := s.read(ctx, expiryPrefix, ReadOptions{},
 		clientv3.WithRange(expiryKey(now, "")), clientv3.WithLimit(upkeepPortion), clientv3.WithKeysOnly())
 	if err != nil {
 		return nil, err
 	}
-	keys := make([]string, 0, len(resp.Kvs))
-	for _, kv := range resp.Kvs {
-		keys = append(keys, string(kv.Key))
-	}
-	return keys, nil
+	return resp.Kvs, nil
 }
 
-// expire removes one due index key and, if the entry still is the one that it indexes, the entry with it.
-func (t *Term) expire(ctx context.Context, indexKey string) (bool, error) {
-	at, key, err := parseExpiryKey(indexKey)
+// expire removes one due index key, unless it was written again, and, if the entry still is the one that it
+// indexes, the entry with it.
+func (t *Term) expire(ctx context.Context, index *mvccpb.KeyValue) (bool, error) {
+	at, key, err := parseExpiryKey(string(index.Key))
 	if err != nil {
 		return false, err
 	}
-	w := &Write{ID: NewID()}
-	w.add(op{key: indexKey, delete: true})
+	w := &Write{ID: NewID(), conditions: []etcdCondition{{string(index.Key), index.ModRevision}}}
+	w.add(op{key: string(index.Key), delete: true})
 	e, _, err := t.store.Get(ctx, key, ReadOptions{})
 	switch {
 	case err != nil && !errors.Is(err, ErrNotFound):
@@ -77,13 +75,13 @@ func (t *Term) expire(ctx context.Context, indexKey string) (bool, error) {
 
 // PruneJournal deletes the records whose window is over and returns how many.
 func (t *Term) PruneJournal(ctx context.Context) (int, error) {
-	pruned := 0
+	pruned, now := 0, time.Now()
 	for {
-		due := t.store.journal.prunable(&t.store.cfg, t.claimed, time.Now(), upkeepPortion)
+		due := t.store.journal.prunable(&t.store.cfg, t.claimed, now, upkeepPortion)
 		if len(due) == 0 {
 			return pruned, nil
 		}
-		w := &Write{ID: NewID()}
+		w := &Write{ID: NewID(), prunes: true}
 		for _, at := range due {
 			w.add(op{key: at.journalKey(), delete: true})
 		}
@@ -93,6 +91,9 @@ func (t *Term) PruneJournal(ctx context.Context) (int, error) {
 		}
 		if err := t.store.caughtUp(ctx, o.Revision); err != nil {
 			return pruned, err
+		}
+		for _, at := range due {
+			t.store.journal.forget(at) // no news comes of a record that was gone already
 		}
 		pruned += len(due)
 	}

@@ -54,6 +54,7 @@ type Write struct {
 	ops        []op
 	bytes      int
 	grows      bool
+	prunes     bool // makes room in the journal
 }
 
 // op is a put or delete of one key in etcd.
