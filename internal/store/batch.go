@@ -14,6 +14,8 @@ import (
 const (
 	maxBatchOps   = 2048
 	maxBatchBytes = 2 << 20
+	// maxConditions bounds the local reads that one write costs the committer.
+	maxConditions = 512
 )
 
 // batch is the writes that share one transaction. The leader decides each of them when it is admitted, by

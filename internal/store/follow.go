@@ -142,8 +142,8 @@ func (s *Store) caughtUp(ctx context.Context, revision int64) error {
 // linearizableGet repeats a read until a majority has confirmed it or ctx is done: etcd fails the reads that
 // are under way when its own leader changes, and drops some silently.
 func (s *Store) linearizableGet(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	for {
-		attempt, cancel := context.WithTimeout(ctx, time.Second)
+	for limit := firstAttempt; ; limit *= 2 {
+		attempt, cancel := context.WithTimeout(ctx, limit)
 		resp, err := s.cfg.KV.Get(attempt, key, opts...)
 		cancel()
 		if err == nil || ctx.Err() != nil || definiteReadError(err) {

@@ -84,6 +84,9 @@ func (s *Store) ParseRevision(token string) (int64, error) {
 	if !ok || err != nil || rev < 1 || tag == "" {
 		return 0, fmt.Errorf("%w: %q", ErrBadRevision, token)
 	}
+	if strconv.FormatInt(rev, 10) != number {
+		return 0, fmt.Errorf("%w: %q", ErrBadRevision, token)
+	}
 	if tag != s.clusterTag() {
 		return 0, fmt.Errorf("%w: %q", ErrForeignRevision, token)
 	}

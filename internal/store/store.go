@@ -32,8 +32,7 @@ var (
 	ErrKeyReused = errors.New("the idempotency key was used for another request")
 	// ErrFull says that the store has reached its quota and takes deletions only. The write was not applied.
 	ErrFull = errors.New("the store is full")
-	// ErrBusy says that more outcomes are remembered or more writes wait than the bounds allow. The write was
-	// not applied.
+	// ErrBusy says that more outcomes are remembered than the bound allows. The write was not applied.
 	ErrBusy = errors.New("too many writes")
 	// ErrInvalid says that a write cannot be carried out as it stands. It is wrapped with the reason.
 	ErrInvalid = errors.New("invalid write")
@@ -132,6 +131,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 func (s *Store) Close() {
 	if t := s.term.Load(); t != nil {
 		t.End()
+		<-t.committer.done
 	}
 	s.stop()
 	s.tail.Wait()
@@ -139,7 +139,8 @@ func (s *Store) Close() {
 
 // Write has w decided and committed if this replica leads. It blocks until the outcome is known, ctx is
 // done, or the term ends. Errors: ErrNotLeading, ErrKeyReused, ErrFull, ErrBusy, ErrInvalid (all: not
-// applied), ErrUnknown. When ctx is done before the outcome is known, the error is ErrUnknown too.
+// applied), ErrUnknown. When ctx is done before the outcome is known, the error is ErrUnknown too, or
+// ErrNotLeading where w had not been taken up yet.
 func (s *Store) Write(ctx context.Context, w *Write) (Outcome, error) {
 	t := s.term.Load()
 	if t == nil {

@@ -116,6 +116,9 @@ func (w *Write) validate() error {
 		return fmt.Errorf("%w: %d operations and %d bytes; at most %d and %d go into one transaction",
 			ErrInvalid, len(w.ops), w.bytes, maxBatchOps, maxBatchBytes)
 	}
+	if len(w.conditions) > maxConditions {
+		return fmt.Errorf("%w: %d conditions; at most %d are taken", ErrInvalid, len(w.conditions), maxConditions)
+	}
 	seen := make(map[string]bool, len(w.ops))
 	for _, o := range w.ops {
 		if seen[o.key] {
