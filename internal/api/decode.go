@@ -11,8 +11,10 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-chi/chi/v5"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/leasehold/leasehold/internal/store"
 )
@@ -47,17 +49,21 @@ type writeCommand struct {
 }
 
 func (s *Server) decodePut(r *http.Request, body []byte) (command, error) {
+	return s.decodeValue(r, body)
+}
+
+func (s *Server) decodeValue(r *http.Request, body []byte) (writeCommand, error) {
 	key, err := pathKey(r)
 	if err != nil {
-		return nil, err
+		return writeCommand{}, err
 	}
 	condition, err := s.precondition(r, key)
 	if err != nil {
-		return nil, err
+		return writeCommand{}, err
 	}
 	ttl, err := parseTTL(r.URL.Query().Get("ttl"))
 	if err != nil {
-		return nil, err
+		return writeCommand{}, err
 	}
 	entry := store.Entry{Key: key, Value: body, ContentType: r.Header.Get("Content-Type")}
 	return writeCommand{
@@ -70,12 +76,11 @@ func (s *Server) decodePut(r *http.Request, body []byte) (command, error) {
 }
 
 func (s *Server) decodeCreate(r *http.Request, body []byte) (command, error) {
-	c, err := s.decodePut(r, body)
+	put, err := s.decodeValue(r, body)
 	if err != nil {
 		return nil, err
 	}
-	put := c.(writeCommand)
-	key, _ := pathKey(r) // checked by decodePut
+	key, _ := pathKey(r) // checked by decodeValue
 	fill := put.fill
 	put.success = http.StatusCreated
 	put.refusal = problem{Status: http.StatusConflict, Applied: appliedNo, Detail: "The key exists already. Use PUT to replace its value."}
@@ -157,7 +162,7 @@ func (s *Server) decodeTransaction(r *http.Request, body []byte) (command, error
 		return nil, err
 	}
 	if len(t.Then) == 0 {
-		return nil, badRequest(`"then" is empty: there is nothing to do.`)
+		return nil, badRequest(`There is nothing to do: "then" is empty.`)
 	}
 	conditions, err := s.decodeConditions(t.If)
 	if err != nil {
@@ -251,6 +256,9 @@ func (b *putBody) decode() (putOperation, error) {
 	if err != nil {
 		return putOperation{}, err
 	}
+	if !httpguts.ValidHeaderFieldValue(b.ContentType) {
+		return putOperation{}, badRequest(fmt.Sprintf("The content type of %q cannot be sent back in a header.", b.Key))
+	}
 	value := []byte(b.Value)
 	switch b.Encoding {
 	case "", encodingUTF8:
@@ -265,6 +273,9 @@ func (b *putBody) decode() (putOperation, error) {
 }
 
 func decodeJSON(body []byte, v any) error {
+	if !utf8.Valid(body) {
+		return badRequest(`The body is not UTF-8, as JSON has to be. Send binary values with "encoding": "base64".`)
+	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
@@ -291,7 +302,7 @@ func (s *Server) precondition(r *http.Request, key string) (*store.Condition, er
 	switch {
 	case len(match)+len(none) == 0:
 		return nil, nil //nolint:nilnil // no condition is a condition that always holds
-	case len(match)+len(none) > 1:
+	case len(match)+len(none) > 1, strings.Contains(r.Header.Get("If-Match"), ","):
 		return nil, badRequest("Only one If-Match or If-None-Match is taken.")
 	case len(none) == 1 && none[0] != "*":
 		return nil, badRequest("If-None-Match of a write takes only *.")

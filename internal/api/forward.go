@@ -3,12 +3,13 @@ package api
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/leasehold/leasehold/internal/store"
@@ -32,7 +33,7 @@ func newForwardClient() *http.Client {
 	}
 }
 
-// forward sends the write to the internal listener of the pod that leads. It is cancelled when a newer record
+// forward sends the write to the internal listener of the pod that leads. It is canceled when a newer record
 // is known: the answer of a leader that has been replaced may never come.
 func (rt *router) forward(sub submission, t target) (answerFunc, error) {
 	ctx, cancel := context.WithCancel(sub.request.Context())
@@ -44,18 +45,20 @@ func (rt *router) forward(sub submission, t target) (answerFunc, error) {
 		case <-ctx.Done():
 		}
 	}()
-	req, err := rt.forwardRequest(ctx, sub, t)
+	var connected atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	req, err := rt.forwardRequest(traced, sub, t)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", store.ErrNotLeading, err)
 	}
 	resp, err := rt.client.Do(req)
 	if err != nil {
-		return nil, rt.unanswered(err)
+		return nil, rt.unanswered(err, connected.Load())
 	}
 	defer func() { _ = resp.Body.Close() }() // it has been read
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxForwardedAnswer))
 	if err != nil {
-		return nil, rt.unanswered(err)
+		return nil, rt.unanswered(err, true)
 	}
 	return rt.relay(resp, body)
 }
@@ -79,17 +82,16 @@ func (rt *router) forwardRequest(ctx context.Context, sub submission, t target) 
 		}
 	}
 	deadline, _ := ctx.Deadline() // set for every submission
-	req.Header.Set(headerKey, sub.key)
+	req.Header.Set(headerForwardedKey, sub.key)
 	req.Header.Set(headerEpoch, strconv.FormatUint(t.epoch, 10))
 	req.Header.Set(headerDeadline, strconv.FormatInt(deadline.UnixMilli(), 10))
 	return req, nil
 }
 
-// unanswered tells what an attempt without an answer means: nothing was sent if the leader could not be
-// dialled, else the outcome is open.
-func (rt *router) unanswered(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
+// unanswered tells what an attempt without an answer means: nothing was sent where there never was a
+// connection to the leader, else the outcome is open.
+func (rt *router) unanswered(err error, connected bool) error {
+	if !connected {
 		rt.metrics.forwarded.WithLabelValues("unreachable").Inc()
 		return fmt.Errorf("%w: %w", store.ErrNotLeading, err)
 	}

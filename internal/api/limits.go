@@ -11,7 +11,7 @@ type Limits struct {
 	InFlight    int   // requests under way; probes and metrics apart
 	Watches     int   // watches open
 	HeldWrites  int   // writes that wait for a leader or an outcome
-	HeldBytes   int64 // their bodies
+	HeldBytes   int64 // their bodies, also while they are being read
 	Connections int   // connections on which anything but probes and metrics is served
 }
 
@@ -76,6 +76,13 @@ func (h *held) take(size int64) bool {
 	h.writes++
 	h.bytes += size
 	return true
+}
+
+// shrink gives back what a write turned out not to need of the bytes that it took.
+func (h *held) shrink(from, to int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bytes -= from - to
 }
 
 func (h *held) give(size int64) {

@@ -19,6 +19,9 @@ const (
 	headerMinRevision = "Leasehold-Min-Revision"
 	headerKey         = "Idempotency-Key"
 	headerReplayed    = "Idempotent-Replayed"
+	// headerForwardedKey is the key between replicas. Under its own name net/http would take the request for
+	// one that it may send again by itself, and a first attempt that was applied would go unnoticed.
+	headerForwardedKey = "Leasehold-Idempotency-Key"
 	// headerDeadline is when the client stops waiting, in Unix milliseconds.
 	headerDeadline = "Leasehold-Deadline"
 	// headerOutcome is "not-leading" or "unknown" in an answer to another replica.
@@ -33,6 +36,9 @@ func (s *Server) position(next http.Handler) http.Handler {
 		leader, _ := s.cfg.Store.Leader()
 		h.Set(headerServedBy, s.cfg.Pod)
 		h.Set(headerLeader, leader.Current())
+		if s.draining.Load() {
+			h.Set("Connection", "close") // a client that is told so is not surprised when the listener closes
+		}
 		h.Set(headerEpoch, strconv.FormatUint(leader.Epoch, 10))
 		s.setRevision(h, s.cfg.Store.Reached())
 		next.ServeHTTP(w, r)
@@ -50,7 +56,16 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		answer := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		next.ServeHTTP(answer, r)
 		route := chi.RouteContext(r.Context()).RoutePattern() // known only after routing
-		s.metrics.requests.WithLabelValues(r.Method, route, strconv.Itoa(answer.Status())).Inc()
-		s.metrics.seconds.WithLabelValues(r.Method, route).Observe(time.Since(start).Seconds())
+		s.metrics.requests.WithLabelValues(methodLabel(r), route, strconv.Itoa(answer.Status())).Inc()
+		s.metrics.seconds.WithLabelValues(methodLabel(r), route).Observe(time.Since(start).Seconds())
 	})
+}
+
+// methodLabel keeps clients from making up labels.
+func methodLabel(r *http.Request) string {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete:
+		return r.Method
+	}
+	return "other"
 }

@@ -44,6 +44,12 @@ func badRequest(detail string) problem {
 
 // problemOf is the one place that turns an error into a response.
 func problemOf(err error) problem {
+	p := explain(err)
+	p.Title = http.StatusText(p.Status)
+	return p
+}
+
+func explain(err error) problem {
 	var p problem
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -97,7 +103,6 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if p.Status >= http.StatusInternalServerError && !errors.As(err, new(problem)) {
 		s.log.Warn("request failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err))
 	}
-	p.Title = http.StatusText(p.Status)
 	if p.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(p.RetryAfter))
 	}
@@ -118,10 +123,10 @@ func answerJSON(w http.ResponseWriter, v any) { writeJSON(w, http.StatusOK, "app
 
 // Starting answers a request to a replica whose store is not open yet.
 func Starting(w http.ResponseWriter) {
-	p := problem{
-		Title: http.StatusText(http.StatusServiceUnavailable), Status: http.StatusServiceUnavailable, Applied: appliedNo,
+	p := problemOf(problem{
+		Status: http.StatusServiceUnavailable, Applied: appliedNo,
 		Detail: "This replica is starting. Try again, or ask another replica.",
-	}
+	})
 	w.Header().Set("Retry-After", "1")
 	writeJSON(w, p.Status, "application/problem+json", p)
 }

@@ -58,7 +58,11 @@ func (rt *router) target() target {
 	return t
 }
 
+// learn keeps a hint that is newer than the last, if the pod that it names can exist.
 func (rt *router) learn(h hint) {
+	if _, err := rt.cfg.InternalURL(h.pod); err != nil {
+		return
+	}
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	if h.epoch > rt.hint.epoch {
@@ -116,6 +120,12 @@ func expired(ctx context.Context) bool {
 
 // givenUp is the answer to a write that nobody decided in time.
 func givenUp(sub submission, unknown bool, leader string) problem {
+	if _, run := sub.command.(runCommand); unknown && run {
+		return problem{
+			Status: http.StatusGatewayTimeout, Applied: appliedUnknown, Leader: leader,
+			Detail: "The job was to be run, but what became of it could not be learned in time; GET /v1/jobs tells.",
+		}
+	}
 	if unknown {
 		return problem{
 			Status: http.StatusGatewayTimeout, Applied: appliedUnknown, Key: sub.key, Leader: leader,

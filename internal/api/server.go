@@ -6,8 +6,10 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -76,9 +78,11 @@ type Server struct {
 	caughtUp atomic.Bool
 	streams  context.Context // ends the watches when the replica drains
 	endAll   context.CancelFunc
+
+	keepAlive, watchWriteLimit time.Duration // the constants, but for tests
 }
 
-// New makes a Server. It starts to find out whether this replica has caught up.
+// New makes a Server that is not ready yet: Start finds out whether this replica has caught up.
 func New(cfg Config) *Server {
 	s := &Server{
 		cfg:     cfg,
@@ -87,6 +91,8 @@ func New(cfg Config) *Server {
 		held:    newHeld(cfg.Limits),
 		inUse:   make(chan struct{}, cfg.Limits.InFlight),
 		watches: make(chan struct{}, cfg.Limits.Watches),
+
+		keepAlive: keepAlive, watchWriteLimit: watchWriteLimit,
 	}
 	s.router = newRouter(cfg, s.metrics)
 	s.streams, s.endAll = context.WithCancel(context.Background())
@@ -95,20 +101,13 @@ func New(cfg Config) *Server {
 
 // Handler is the public API.
 func (s *Server) Handler() http.Handler {
-	r := chi.NewRouter()
-	r.Use(s.observe)
-	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, r, problem{Status: http.StatusNotFound, Detail: "There is nothing at this address; see the README for the API."})
-	})
-	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, r, problem{Status: http.StatusMethodNotAllowed, Detail: "This address does not take " + r.Method + "."})
-	})
+	r := s.newRoutes()
 	r.Get("/livez", s.livez)
 	r.Get("/readyz", s.readyz)
 	r.Get("/leaderz", s.leaderz)
 	r.Handle("/metrics", promhttp.HandlerFor(s.cfg.Gatherer, promhttp.HandlerOpts{}))
 	r.Group(func(r chi.Router) {
-		r.Use(s.limit, s.position)
+		r.Use(s.limit)
 		r.Get("/v1/kv/*", s.get)
 		r.Head("/v1/kv/*", s.get)
 		r.Get("/v1/kv", s.list)
@@ -124,11 +123,35 @@ func (s *Server) Handler() http.Handler {
 // Internal is what other replicas ask. A write that arrives here is decided here or refused: it is never
 // forwarded a second time.
 func (s *Server) Internal() http.Handler {
-	r := chi.NewRouter()
-	r.Use(s.observe, s.position)
+	r := s.newRoutes()
 	r.Get("/internal/v1/status", s.status)
 	s.writes(r, s.direct)
 	return r
+}
+
+// newRoutes are no routes yet, but every answer counts, says where it comes from, and explains itself.
+func (s *Server) newRoutes() *chi.Mux {
+	routes := chi.NewRouter()
+	routes.Use(s.observe, s.position)
+	routes.NotFound(func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, problem{Status: http.StatusNotFound, Detail: "There is nothing at this address; see the README for the API."})
+	})
+	routes.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", allowed(routes, r))
+		s.fail(w, r, problem{Status: http.StatusMethodNotAllowed, Detail: "This address does not take " + r.Method + "."})
+	})
+	return routes
+}
+
+// allowed lists the methods that the address of r takes.
+func allowed(routes chi.Routes, r *http.Request) string {
+	var methods []string
+	for _, m := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete} {
+		if routes.Match(chi.NewRouteContext(), m, cmp.Or(r.URL.RawPath, r.URL.Path)) {
+			methods = append(methods, m)
+		}
+	}
+	return strings.Join(methods, ", ")
 }
 
 // writes are the routes of everything that the leader decides.
@@ -150,6 +173,11 @@ func (s *Server) Start(ctx context.Context) {
 		if err == nil {
 			s.caughtUp.Store(true)
 			return
+		}
+		s.log.Warn("this replica has not caught up yet", zap.Error(err))
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
 		}
 	}
 }

@@ -27,8 +27,8 @@ type replicaBody struct {
 	Reachable bool   `json:"reachable"`
 	Ready     bool   `json:"ready"`
 	Revision  string `json:"revision,omitempty"`
-	// Lag is how many revisions it is behind the newest that any replica has.
-	Lag    int64  `json:"lag"`
+	// Lag is how many revisions it is behind the newest that any replica has; null where that is not known.
+	Lag    *int64 `json:"lag"`
 	BootID string `json:"boot_id,omitempty"`
 }
 
@@ -87,7 +87,8 @@ func (s *Server) cluster(w http.ResponseWriter, r *http.Request) {
 		}
 		if st := statuses[i]; st.Pod != "" {
 			b.Reachable, b.Ready, b.BootID = true, st.Ready, st.BootID
-			b.Revision, b.Lag = s.cfg.Store.FormatRevision(st.Revision), newest-st.Revision
+			lag := newest - st.Revision
+			b.Revision, b.Lag = s.cfg.Store.FormatRevision(st.Revision), &lag
 		}
 		replicas = append(replicas, b)
 	}

@@ -39,7 +39,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	st.send(fmt.Sprintf("retry: 1000\nid: %s\n\n", s.cfg.Store.FormatRevision(from)))
-	tick := time.NewTicker(keepAlive)
+	tick := time.NewTicker(s.keepAlive)
 	defer tick.Stop()
 	for st.err == nil {
 		select {
@@ -91,7 +91,7 @@ type stream struct {
 
 func (st *stream) changes(c store.Changes) {
 	if c.Err != nil {
-		st.send("event: error\ndata: " + mustJSON(problemOf(c.Err)) + "\n\n")
+		st.send("event: error\ndata: " + mustJSON(problemOf(st.s.compacted(c.Err))) + "\n\n")
 		st.err = c.Err
 		return
 	}
@@ -125,7 +125,7 @@ func (st *stream) send(text string) {
 	if st.err != nil {
 		return
 	}
-	if st.err = st.control.SetWriteDeadline(time.Now().Add(watchWriteLimit)); st.err != nil {
+	if st.err = st.control.SetWriteDeadline(time.Now().Add(st.s.watchWriteLimit)); st.err != nil {
 		return
 	}
 	if _, st.err = st.w.Write([]byte(text)); st.err == nil {

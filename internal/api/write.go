@@ -27,12 +27,7 @@ const (
 // else brought to the leader, and held while there is none.
 func (s *Server) routed(decode decoder) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		sub, err := s.receive(w, r, decode)
-		if err != nil {
-			s.fail(w, r, err)
-			return
-		}
-		size := int64(len(sub.body))
+		size := bodyBound(r)
 		if !s.held.take(size) {
 			s.fail(w, r, problem{
 				Status: http.StatusServiceUnavailable, Applied: appliedNo, RetryAfter: 1,
@@ -40,7 +35,14 @@ func (s *Server) routed(decode decoder) http.HandlerFunc {
 			})
 			return
 		}
-		defer s.held.give(size)
+		defer func() { s.held.give(size) }()
+		sub, err := s.receive(w, r, decode, headerKey)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		s.held.shrink(size, int64(len(sub.body)))
+		size = int64(len(sub.body))
 		s.metrics.held.Inc()
 		defer s.metrics.held.Dec()
 		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.WriteWait)
@@ -57,7 +59,7 @@ func (s *Server) routed(decode decoder) http.HandlerFunc {
 // direct serves a write that another replica has forwarded. It is decided here or refused.
 func (s *Server) direct(decode decoder) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		sub, err := s.receive(w, r, decode)
+		sub, err := s.receive(w, r, decode, headerForwardedKey)
 		if err != nil {
 			s.fail(w, r, err)
 			return
@@ -92,7 +94,16 @@ func (sub submission) with(ctx context.Context) submission {
 	return sub
 }
 
-func (s *Server) receive(w http.ResponseWriter, r *http.Request, decode decoder) (submission, error) {
+// bodyBound is how large the body of r may turn out to be.
+func bodyBound(r *http.Request) int64 {
+	if r.ContentLength < 0 {
+		return store.MaxValueBytes
+	}
+	return min(r.ContentLength, store.MaxValueBytes)
+}
+
+// receive reads and checks a request. Its key is in the header keyHeader.
+func (s *Server) receive(w http.ResponseWriter, r *http.Request, decode decoder, keyHeader string) (submission, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, store.MaxValueBytes))
 	if err != nil {
 		if errors.As(err, new(*http.MaxBytesError)) {
@@ -104,13 +115,13 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, decode decoder)
 	if sub.command, err = decode(r, body); err != nil {
 		return submission{}, err
 	}
-	sub.id, sub.client, sub.key, err = idempotencyKey(r)
+	sub.id, sub.client, sub.key, err = idempotencyKey(r.Header.Get(keyHeader))
 	return sub, err
 }
 
-// idempotencyKey is the client's, or a new one.
-func idempotencyKey(r *http.Request) (id store.ID, client bool, key string, err error) {
-	key = r.Header.Get(headerKey)
+// idempotencyKey reads a key, or makes a new one where the client has given none.
+func idempotencyKey(given string) (id store.ID, client bool, key string, err error) {
+	key = given
 	if key == "" {
 		id = store.NewID()
 		return id, false, podKeyPrefix + hex.EncodeToString(id[:]), nil
@@ -182,6 +193,9 @@ func (c runCommand) run(s *Server, r *http.Request, _ store.ID, _ bool) (answerF
 // addressedHere refuses a forwarded write that was meant for another epoch than the one known here, or whose
 // client has given up: it may have been under way for longer than outcomes are remembered.
 func (s *Server) addressedHere(r *http.Request) error {
+	if r.Header.Get(headerForwardedKey) == "" {
+		return badRequest("A forwarded write must bring the key under which it is applied once.")
+	}
 	epoch, err := strconv.ParseUint(r.Header.Get(headerEpoch), 10, 64)
 	if err != nil {
 		return badRequest("A forwarded write must name the epoch of its leader.")

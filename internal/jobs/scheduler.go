@@ -85,7 +85,7 @@ func (s *Scheduler) startDue() {
 		}
 		s.running.Go(func() {
 			defer j.busy.Unlock()
-			if _, err := s.run(ctx, j, leader); err != nil && ctx.Err() == nil {
+			if _, err := s.run(ctx, ctx, j, leader); err != nil && ctx.Err() == nil {
 				s.log.Warn("the run of a job could not be recorded", zap.String("job", j.Name), zap.Error(err))
 			}
 		})
@@ -106,13 +106,15 @@ func (s *Scheduler) due(ctx context.Context, j *job, leader Leader) bool {
 	return !time.Now().Before(j.next)
 }
 
-// run runs j once and records it. The error is that of the recording; the job's own is in the status.
-func (s *Scheduler) run(ctx context.Context, j *job, leader Leader) (Status, error) {
+// run runs j once and records it; the run ends with ctx, what it came to can be recorded until term ends. The
+// error is that of the recording; the job's own is in the status.
+func (s *Scheduler) run(ctx, term context.Context, j *job, leader Leader) (Status, error) {
+	start := time.Now().UTC()
+	j.postpone(start)
 	status, err := s.status(ctx, j)
 	if err != nil {
 		return Status{}, err
 	}
-	start := time.Now().UTC()
 	result, runErr := s.call(ctx, j, leader)
 	s.metrics.observe(j.Name, time.Since(start), runErr)
 	status.LastRun, status.NextRun = start, start.Add(j.Interval)
@@ -125,10 +127,14 @@ func (s *Scheduler) run(ctx context.Context, j *job, leader Leader) (Status, err
 		status.Error = runErr.Error()
 		s.log.Warn("job failed", zap.String("job", j.Name), zap.Error(runErr))
 	}
+	return status, s.record(term, status, leader)
+}
+
+// postpone sets the next run, whatever becomes of this one.
+func (j *job) postpone(start time.Time) {
 	j.mu.Lock()
-	j.next = status.NextRun
-	j.mu.Unlock()
-	return status, s.record(ctx, status, leader)
+	defer j.mu.Unlock()
+	j.next = start.Add(j.Interval)
 }
 
 // call turns a panic of a job into its error: one bad job is no reason to take the replica down.
@@ -159,7 +165,7 @@ func (s *Scheduler) RunNow(ctx context.Context, name string) (Status, error) {
 	if !ok {
 		return Status{}, fmt.Errorf("%w: %q", ErrUnknownJob, name)
 	}
-	termCtx, leader, ok := s.cfg.Leadership()
+	term, leader, ok := s.cfg.Leadership()
 	if !ok {
 		return Status{}, ErrNotLeading
 	}
@@ -169,8 +175,8 @@ func (s *Scheduler) RunNow(ctx context.Context, name string) (Status, error) {
 	defer j.busy.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(termCtx, cancel)()
-	return s.run(ctx, j, leader)
+	defer context.AfterFunc(term, cancel)()
+	return s.run(ctx, term, j, leader)
 }
 
 // Exists tells whether there is a job of that name.
