@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -38,9 +39,9 @@ const (
 // listener is an open port whose handler can be exchanged once the parts behind it have started.
 type listener struct {
 	net.Listener
-	server    *http.Server
-	handler   atomic.Pointer[http.Handler]
-	connState atomic.Pointer[func(net.Conn, http.ConnState)]
+	server      *http.Server
+	handler     atomic.Pointer[http.Handler]
+	connections atomic.Int64 // open
 }
 
 // listen opens address and serves starting on it. An error of the server that comes later is sent to failed.
@@ -62,11 +63,7 @@ func listen(address string, starting http.Handler, limits serverLimits, failed c
 		WriteTimeout:      limits.write,
 		IdleTimeout:       limits.idle,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ConnState: func(c net.Conn, state http.ConnState) {
-			if f := l.connState.Load(); f != nil {
-				(*f)(c, state)
-			}
-		},
+		ConnState:         l.count,
 	}
 	go func() {
 		if err := l.server.Serve(l.Listener); !errors.Is(err, http.ErrServerClosed) {
@@ -79,11 +76,15 @@ func listen(address string, starting http.Handler, limits serverLimits, failed c
 func (l *listener) address() string { return l.Addr().String() }
 
 // serve exchanges the handler.
-func (l *listener) serve(h http.Handler, connState func(net.Conn, http.ConnState)) {
-	if connState != nil {
-		l.connState.Store(&connState)
+func (l *listener) serve(h http.Handler) { l.handler.Store(&h) }
+
+func (l *listener) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		l.connections.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		l.connections.Add(-1)
 	}
-	l.handler.Store(&h)
 }
 
 // shutdown takes no new connections and waits for the requests under way.
@@ -105,8 +106,18 @@ func startingPublic() http.Handler {
 
 // startingInternal answers the other replicas before the store is open: who this is, and what its disk holds.
 func (r *replica) startingInternal() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/internal/v1/", r.member.Handler())
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { api.StartingInternal(w) })
-	return mux
+	return r.internalHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { api.StartingInternal(w) }))
+}
+
+// internalHandler shares the internal listener between the member and what the leader is asked. It is no
+// http.ServeMux, which would clean the paths: a key may contain // and dots.
+func (r *replica) internalHandler(forwarded http.Handler) http.Handler {
+	member := r.member.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if strings.HasPrefix(req.URL.Path, "/internal/v1/") && req.URL.Path != api.StatusPath {
+			member.ServeHTTP(w, req)
+			return
+		}
+		forwarded.ServeHTTP(w, req)
+	})
 }

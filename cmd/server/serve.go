@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
@@ -148,7 +147,7 @@ func (r *replica) open(ctx context.Context) error {
 	})
 	r.api = api.New(api.Config{
 		Pod: r.cfg.name, BootID: r.bootID, Store: st, Jobs: r.scheduler, Leading: elected.Leading,
-		InternalURL: r.peers.InternalURL, Members: r.members, WriteWait: r.cfg.writeWait, Limits: api.DefaultLimits,
+		InternalURL: r.peers.InternalURL, Members: r.members, WriteWait: r.cfg.writeWait, Limits: api.DefaultLimits, Connections: r.public.connections.Load,
 		Log: r.log.Named("api"), Registry: r.registry,
 		Gatherer: prometheus.Gatherers{r.registry, prometheus.DefaultGatherer}, // etcd, Go and process metrics are in the latter
 	})
@@ -168,8 +167,8 @@ func (r *replica) lead(ctx context.Context, failed <-chan error) error {
 	defer stopCampaigning()
 	defer stopWorking()
 
-	r.public.serve(r.api.Handler(), r.api.ConnState)
-	r.internal.serve(r.internalHandler(), nil)
+	r.public.serve(r.api.Handler())
+	r.internal.serve(r.internalHandler(r.api.Internal()))
 	running.Go(func() { r.api.Start(working) })
 	campaign.Go(func() { r.election.Run(campaigning) })
 	running.Go(func() { r.scheduler.Run(working) })
@@ -200,14 +199,6 @@ func (r *replica) step(what string, limit time.Duration, do func(context.Context
 	if err := do(ctx); err != nil {
 		r.log.Warn("shutdown: "+what, zap.Error(err))
 	}
-}
-
-func (r *replica) internalHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/", r.api.Internal())
-	mux.Handle("/internal/v1/", r.member.Handler())
-	mux.Handle("/internal/v1/status", r.api.Internal())
-	return mux
 }
 
 func newBootID() string {

@@ -23,7 +23,7 @@ func TestWriteOnAnyReadOnAny(t *testing.T) {
 	c := startCluster(t, 3)
 	leader := c.leader()
 	for i, n := range c.nodes {
-		key := fmt.Sprintf("/v1/kv/greeting/%d", i)
+		key := fmt.Sprintf("/v1/kv/greeting//../%d/.", i)
 		written := n.must(http.StatusOK, "PUT", key, "hello from "+n.cfg.name, "Content-Type", "text/plain")
 		if got := written.header.Get("Leasehold-Served-By"); got != leader.cfg.name {
 			t.Errorf("a write on %s was served by %s, not by the leader %s", n.cfg.name, got, leader.cfg.name)

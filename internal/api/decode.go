@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -61,6 +62,9 @@ func (s *Server) decodeValue(r *http.Request, body []byte) (writeCommand, error)
 	if err != nil {
 		return writeCommand{}, err
 	}
+	if err := onlyQuery(r, "ttl"); err != nil {
+		return writeCommand{}, err
+	}
 	ttl, err := parseTTL(r.URL.Query().Get("ttl"))
 	if err != nil {
 		return writeCommand{}, err
@@ -76,6 +80,9 @@ func (s *Server) decodeValue(r *http.Request, body []byte) (writeCommand, error)
 }
 
 func (s *Server) decodeCreate(r *http.Request, body []byte) (command, error) {
+	if len(r.Header.Values("If-Match"))+len(r.Header.Values("If-None-Match")) > 0 {
+		return nil, badRequest("POST creates a key that does not exist and takes no other condition. Use PUT with If-Match or If-None-Match.")
+	}
 	put, err := s.decodeValue(r, body)
 	if err != nil {
 		return nil, err
@@ -92,6 +99,9 @@ func (s *Server) decodeCreate(r *http.Request, body []byte) (command, error) {
 }
 
 func (s *Server) decodeDelete(r *http.Request, body []byte) (command, error) {
+	if err := onlyQuery(r); err != nil {
+		return nil, err
+	}
 	key, err := pathKey(r)
 	if err != nil {
 		return nil, err
@@ -157,6 +167,9 @@ type deleteBody struct {
 }
 
 func (s *Server) decodeTransaction(r *http.Request, body []byte) (command, error) {
+	if err := onlyQuery(r); err != nil {
+		return nil, err
+	}
 	var t transactionBody
 	if err := decodeJSON(body, &t); err != nil {
 		return nil, err
@@ -294,6 +307,16 @@ func pathKey(r *http.Request) (string, error) {
 		return "", badRequest("The key in the path is not escaped properly.")
 	}
 	return key, store.CheckKey(key)
+}
+
+// onlyQuery refuses parameters that the address does not take: a mistyped ttl must not store for ever.
+func onlyQuery(r *http.Request, names ...string) error {
+	for name := range r.URL.Query() {
+		if !slices.Contains(names, name) {
+			return badRequest(fmt.Sprintf("The parameter %q is not taken here.", name))
+		}
+	}
+	return nil
 }
 
 // precondition reads If-Match and If-None-Match; nil if there is neither.

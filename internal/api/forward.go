@@ -18,12 +18,15 @@ import (
 // maxForwardedAnswer bounds what is read of a leader's answer; answers to writes are small.
 const maxForwardedAnswer = 64 << 10
 
+// aliveCheck finds out within seconds that the leader's machine is gone.
+var aliveCheck = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3}
+
 // newForwardClient makes the client for the way to the leader. Connections are many and kept: every held
 // write may need one.
 func newForwardClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: time.Second, KeepAlive: 5 * time.Second}).DialContext,
+			DialContext:         (&net.Dialer{Timeout: time.Second, KeepAliveConfig: aliveCheck}).DialContext,
 			MaxIdleConns:        1024,
 			MaxIdleConnsPerHost: 512,
 			IdleConnTimeout:     time.Minute,

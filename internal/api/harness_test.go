@@ -106,6 +106,7 @@ func (s *set) members(context.Context) ([]Member, error) {
 
 // replica is a Server with its two listeners.
 type replica struct {
+	conns atomic.Int64 // connections to the public server
 	*Server
 	t        *testing.T
 	set      *set
@@ -130,19 +131,29 @@ func (s *set) on(pod string, st Store, options ...func(*Config)) *replica {
 	cfg := Config{
 		Pod: pod, BootID: "boot-of-" + pod, Store: st, Jobs: &fakeJobs{pod: pod, leading: r.leading.Load},
 		Leading: r.leading.Load, InternalURL: s.internalURL, Members: s.members, WriteWait: 20 * time.Second,
-		Limits: DefaultLimits, Log: zap.NewNop(), Registry: registry, Gatherer: registry,
+		Limits: DefaultLimits, Connections: r.conns.Load, Log: zap.NewNop(), Registry: registry, Gatherer: registry,
 	}
 	for _, o := range options {
 		o(&cfg)
 	}
 	r.Server = New(cfg)
 	r.public = httptest.NewUnstartedServer(r.Handler())
-	r.public.Config.ConnState = r.ConnState
+	r.public.Config.ConnState = r.countConnections
+	r.public.Config.ReadTimeout = 500 * time.Millisecond // for a request to arrive; watches and held writes last longer
 	r.public.Start()
 	r.internal = httptest.NewServer(r.intercepted(r.Internal()))
 	s.reroute(pod, r.internal.URL)
 	s.t.Cleanup(r.close)
 	return r
+}
+
+func (r *replica) countConnections(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		r.conns.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		r.conns.Add(-1)
+	}
 }
 
 // replica adds a replica that stands on the real store.

@@ -28,7 +28,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	o, err := s.readOptions(r)
+	o, err := s.readOptions(r, "revision", "consistency")
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -98,7 +98,7 @@ type pageBody struct {
 
 // list answers with a page of entries.
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {
-	o, err := s.readOptions(r)
+	o, err := s.readOptions(r, "revision", "consistency", "prefix", "after", "limit")
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -136,9 +136,12 @@ func parseLimit(text string) (int, error) {
 	return n, nil
 }
 
-// readOptions reads how fresh or how old a read is to be.
-func (s *Server) readOptions(r *http.Request) (store.ReadOptions, error) {
+// readOptions reads how fresh or how old a read is to be. names are the parameters that the address takes.
+func (s *Server) readOptions(r *http.Request, names ...string) (store.ReadOptions, error) {
 	var o store.ReadOptions
+	if err := onlyQuery(r, names...); err != nil {
+		return o, err
+	}
 	q := r.URL.Query()
 	switch c := q.Get("consistency"); c {
 	case "", "local":

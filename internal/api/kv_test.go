@@ -121,7 +121,10 @@ func TestPreconditions(t *testing.T) {
 	}{
 		{"PUT", "/v1/kv/a", []string{"If-Match: " + old}, 412},
 		{"DELETE", "/v1/kv/a", []string{"If-Match: " + old}, 412},
-		{"POST", "/v1/kv/new", []string{"If-Match: " + old}, 409},
+		{"POST", "/v1/kv/new", []string{"If-Match: " + old}, 400},
+		{"POST", "/v1/kv/new", []string{"If-None-Match: *"}, 400},
+		{"PUT", "/v1/kv/a?tll=30s", nil, 400},
+		{"DELETE", "/v1/kv/a?ttl=30s", nil, 400},
 		{"PUT", "/v1/kv/a", []string{"If-None-Match: *"}, 412},
 		{"PUT", "/v1/kv/absent", []string{"If-Match: *"}, 412},
 		{"DELETE", "/v1/kv/absent", []string{"If-Match: *"}, 412},

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"net"
 	"net/http"
 	"sync"
 )
@@ -18,25 +17,12 @@ type Limits struct {
 // DefaultLimits are for a replica with half a gigabyte of memory.
 var DefaultLimits = Limits{InFlight: 8192, Watches: 2048, HeldWrites: 4096, HeldBytes: 64 << 20, Connections: 8192}
 
-// ConnState is to be the http.Server's: it counts the connections.
-func (s *Server) ConnState(_ net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		s.conns.Add(1)
-	case http.StateClosed, http.StateHijacked:
-		s.conns.Add(-1)
-	}
-}
-
 // limit refuses what is over the bounds on connections and on requests under way.
 func (s *Server) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.conns.Load() > int64(s.cfg.Limits.Connections) {
+		if s.cfg.Connections() > int64(s.cfg.Limits.Connections) {
 			w.Header().Set("Connection", "close")
-			s.fail(w, r, problem{
-				Status: http.StatusServiceUnavailable, Applied: appliedNo, RetryAfter: 1,
-				Detail: "This replica has as many connections as it takes. Use fewer, or another replica.",
-			})
+			s.fail(w, r, overloaded(r, "This replica has as many connections as it takes. Use fewer, or another replica."))
 			return
 		}
 		slots := s.inUse
@@ -48,12 +34,17 @@ func (s *Server) limit(next http.Handler) http.Handler {
 			defer func() { <-slots }()
 			next.ServeHTTP(w, r)
 		default:
-			s.fail(w, r, problem{
-				Status: http.StatusServiceUnavailable, Applied: appliedNo, RetryAfter: 1,
-				Detail: "This replica has as many requests under way as it takes. Try again, or ask another replica.",
-			})
+			s.fail(w, r, overloaded(r, "This replica has as many requests under way as it takes. Try again, or ask another replica."))
 		}
 	})
+}
+
+func overloaded(r *http.Request, detail string) problem {
+	p := problem{Status: http.StatusServiceUnavailable, RetryAfter: 1, Detail: detail}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		p.Applied = appliedNo
+	}
+	return p
 }
 
 // held counts the writes that wait, and their bytes.

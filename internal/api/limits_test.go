@@ -13,11 +13,11 @@ import (
 var probes = []string{"/livez", "/metrics"}
 
 // refuses expects that r takes no request for now, but answers probes.
-func (r *replica) refuses(why string, refused answer) {
+func (r *replica) refuses(why, applied string, refused answer) {
 	r.t.Helper()
 	p := refused.is(http.StatusServiceUnavailable).has("Retry-After", "1").says(why).problem()
-	if p.Applied != appliedNo {
-		r.t.Errorf("applied is %q", p.Applied)
+	if p.Applied != applied {
+		r.t.Errorf("applied is %q, want %q", p.Applied, applied)
 	}
 	for _, probe := range probes {
 		r.get(probe).is(http.StatusOK)
@@ -29,8 +29,8 @@ func TestRequestsInFlightAreBounded(t *testing.T) {
 	r := newSet(t).on("leasehold-0", newFakeStore(), limited(Limits{InFlight: 2, Watches: 5, HeldWrites: 5, HeldBytes: 100, Connections: 100}))
 	held := []*call{r.start(http.MethodPut, "/v1/kv/a", "x"), r.start(http.MethodPut, "/v1/kv/b", "x")}
 	r.holds(2)
-	r.refuses("requests under way", r.get("/v1/kv/a"))
-	r.refuses("requests under way", r.put("/v1/kv/c", "x"))
+	r.refuses("requests under way", "", r.get("/v1/kv/a"))
+	r.refuses("requests under way", appliedNo, r.put("/v1/kv/c", "x"))
 	r.watch("")
 	for _, w := range held {
 		w.hangUp()
@@ -51,7 +51,7 @@ func TestHeldWritesAreBoundedInNumber(t *testing.T) {
 	first := r.start(http.MethodPut, "/v1/kv/a", "x")
 	r.start(http.MethodDelete, "/v1/kv/b", "")
 	r.holds(2)
-	r.refuses("waiting writes", r.put("/v1/kv/c", "x"))
+	r.refuses("waiting writes", appliedNo, r.put("/v1/kv/c", "x"))
 	r.get("/v1/kv/a").is(http.StatusNotFound)
 	first.hangUp()
 	r.holds(1)
@@ -64,10 +64,10 @@ func TestHeldWritesAreBoundedInBytes(t *testing.T) {
 	r := newSet(t).on("leasehold-0", newFakeStore(), limited(Limits{InFlight: 9, HeldWrites: 9, HeldBytes: 100, Connections: 100}))
 	first := r.start(http.MethodPut, "/v1/kv/a", strings.Repeat("x", 60))
 	r.holds(1)
-	r.refuses("waiting writes", r.put("/v1/kv/b", strings.Repeat("x", 41)))
+	r.refuses("waiting writes", appliedNo, r.put("/v1/kv/b", strings.Repeat("x", 41)))
 	r.start(http.MethodPut, "/v1/kv/b", strings.Repeat("x", 40))
 	r.holds(2)
-	r.refuses("waiting writes", r.put("/v1/kv/c", "x"))
+	r.refuses("waiting writes", appliedNo, r.put("/v1/kv/c", "x"))
 	first.hangUp()
 	r.holds(1)
 	r.start(http.MethodPut, "/v1/kv/c", strings.Repeat("x", 60))
@@ -87,7 +87,7 @@ func TestABodyCountsWhileItComes(t *testing.T) {
 		fmt.Fprintf(conn, "PUT /v1/kv/slow HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n", head)
 		r.holds(1)
 		r.put("/v1/kv/a", strings.Repeat("x", room)).is(http.StatusOK)
-		r.refuses("waiting writes", r.put("/v1/kv/a", strings.Repeat("x", room+1)))
+		r.refuses("waiting writes", appliedNo, r.put("/v1/kv/a", strings.Repeat("x", room+1)))
 		_ = conn.Close()
 		r.holds(0)
 	}
@@ -105,7 +105,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	r.has(0)
 	conn := r.dial()
 	r.has(1)
-	r.refuses("connections", r.get("/v1/kv/a"))
+	r.refuses("connections", "", r.get("/v1/kv/a"))
 	_ = conn.Close()
 	r.has(0)
 	r.get("/v1/kv/a").is(http.StatusNotFound)

@@ -28,6 +28,7 @@ type router struct {
 
 	mu   sync.Mutex
 	hint hint
+	last string // the pod that led when a write was last brought to its leader
 }
 
 // hint is who leads as another replica told it; it counts while it is newer than the record known here.
@@ -54,6 +55,10 @@ func (rt *router) target() target {
 	defer rt.mu.Unlock()
 	if rt.hint.epoch > t.epoch {
 		t.pod, t.epoch = rt.hint.pod, rt.hint.epoch
+	}
+	if t.pod != rt.last {
+		rt.last = t.pod
+		rt.client.CloseIdleConnections() // a pod that leads again may have another address by then
 	}
 	return t
 }
@@ -95,7 +100,7 @@ func (rt *router) deliver(sub submission, here func(submission) (answerFunc, err
 		}
 		timer.Stop()
 		if ctx.Err() != nil || expired(ctx) {
-			return nil, givenUp(sub, unknown, t.pod)
+			return nil, rt.givenUp(sub, unknown, t.pod)
 		}
 	}
 }
@@ -119,7 +124,7 @@ func expired(ctx context.Context) bool {
 }
 
 // givenUp is the answer to a write that nobody decided in time.
-func givenUp(sub submission, unknown bool, leader string) problem {
+func (rt *router) givenUp(sub submission, unknown bool, leader string) problem {
 	if _, run := sub.command.(runCommand); unknown && run {
 		return problem{
 			Status: http.StatusGatewayTimeout, Applied: appliedUnknown, Leader: leader,
@@ -129,7 +134,7 @@ func givenUp(sub submission, unknown bool, leader string) problem {
 	if unknown {
 		return problem{
 			Status: http.StatusGatewayTimeout, Applied: appliedUnknown, Key: sub.key, Leader: leader,
-			Detail: fmt.Sprintf("The write was sent, but its outcome could not be learned in time. Send the same request with the header %s: %s to learn it; it is applied once.", headerKey, sub.key),
+			Detail: fmt.Sprintf("The write was sent, but its outcome could not be learned in time. Send the same request with the header %s: %s within %s to learn it; it is applied once.", headerKey, sub.key, 2*rt.cfg.WriteWait),
 		}
 	}
 	detail := "No replica leads at the moment, so the write was not applied. Try again."

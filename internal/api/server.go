@@ -57,8 +57,10 @@ type Config struct {
 	// WriteWait is how long a write waits for a leader and an outcome.
 	WriteWait time.Duration
 	Limits    Limits
-	Log       *zap.Logger
-	Registry  *prometheus.Registry
+	// Connections is how many connections to the public listener are open.
+	Connections func() int64
+	Log         *zap.Logger
+	Registry    *prometheus.Registry
 	// Gatherer is what /metrics shows.
 	Gatherer prometheus.Gatherer
 }
@@ -72,7 +74,6 @@ type Server struct {
 	held    *held
 	inUse   chan struct{} // one token a request under way
 	watches chan struct{} // one token a watch
-	conns   atomic.Int64  // connections open
 
 	draining atomic.Bool
 	caughtUp atomic.Bool
@@ -124,7 +125,7 @@ func (s *Server) Handler() http.Handler {
 // forwarded a second time.
 func (s *Server) Internal() http.Handler {
 	r := s.newRoutes()
-	r.Get("/internal/v1/status", s.status)
+	r.Get(StatusPath, s.status)
 	s.writes(r, s.direct)
 	return r
 }

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/leasehold/leasehold/internal/store"
 )
 
 // Member is a replica's place in the cluster.
@@ -16,6 +18,9 @@ type Member struct {
 	// Voter is false for a replica that still catches up.
 	Voter bool `json:"voter"`
 }
+
+// StatusPath is where replicas tell each other how they are.
+const StatusPath = "/internal/v1/status"
 
 // statusLimit is how long another replica has to say how it is.
 const statusLimit = 500 * time.Millisecond
@@ -59,11 +64,15 @@ type leaderBody struct {
 // leader says who leads, by the newest record that this replica knows.
 func (s *Server) leader(w http.ResponseWriter, _ *http.Request) {
 	l, _ := s.cfg.Store.Leader()
+	answerJSON(w, leaderBodyOf(l))
+}
+
+func leaderBodyOf(l store.Leader) leaderBody {
 	body := leaderBody{Epoch: l.Epoch}
 	if pod := l.Current(); pod != "" {
 		body.Leader, body.Since = &pod, &l.Since
 	}
-	answerJSON(w, body)
+	return body
 }
 
 // cluster asks every replica how it is.
@@ -93,10 +102,9 @@ func (s *Server) cluster(w http.ResponseWriter, r *http.Request) {
 		replicas = append(replicas, b)
 	}
 	answerJSON(w, struct {
-		Leader   string        `json:"leader"`
-		Epoch    uint64        `json:"epoch"`
+		leaderBody
 		Replicas []replicaBody `json:"replicas"`
-	}{leader.Current(), leader.Epoch, replicas})
+	}{leaderBodyOf(leader), replicas})
 }
 
 // askAll returns the status of each member; the zero status for one that does not answer in time.
@@ -121,7 +129,7 @@ func (s *Server) ask(ctx context.Context, pod string) (st statusBody) {
 	if err != nil {
 		return statusBody{}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/internal/v1/status", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+StatusPath, http.NoBody)
 	if err != nil {
 		return statusBody{}
 	}

@@ -41,7 +41,7 @@ func TestClusterShowsEveryReplica(t *testing.T) {
 	t.Cleanup(silent.Close)
 	s.reroute("leasehold-3", silent.URL)
 	got := b.get("/v1/cluster").is(http.StatusOK).body
-	want := `{"leader":"leasehold-0","epoch":3,"replicas":[` +
+	want := `{"leader":"leasehold-0","epoch":3,"since":"0001-01-01T00:00:00Z","replicas":[` +
 		`{"pod":"leasehold-0","voter":true,"role":"leader","reachable":true,"ready":false,"revision":"7-fake","lag":0,"boot_id":"boot-of-leasehold-0"},` +
 		`{"pod":"leasehold-1","voter":true,"role":"follower","reachable":true,"ready":true,"revision":"7-fake","lag":0,"boot_id":"boot-of-leasehold-1"},` +
 		`{"pod":"leasehold-2","voter":true,"role":"follower","reachable":false,"ready":false,"lag":null},` +

@@ -33,7 +33,8 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	}
 	s.metrics.watches.Inc()
 	defer s.metrics.watches.Dec()
-	st := &stream{s: s, w: w, control: http.NewResponseController(w)}
+	st := &stream{s: s, w: w, control: http.NewResponseController(w), at: from}
+	st.err = st.control.SetReadDeadline(time.Time{}) // the server's is for the request, which is here
 	h := w.Header()
 	s.setRevision(h, from)
 	h.Set("Content-Type", "text/event-stream")
@@ -60,6 +61,9 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 
 // resumeAfter is the revision after which the client wants events; 0 for from now on.
 func (s *Server) resumeAfter(r *http.Request) (int64, error) {
+	if err := onlyQuery(r, "prefix", "revision"); err != nil {
+		return 0, err
+	}
 	token := r.Header.Get("Last-Event-ID")
 	if token == "" {
 		token = r.URL.Query().Get("revision")
@@ -86,6 +90,7 @@ type stream struct {
 	s       *Server
 	w       http.ResponseWriter
 	control *http.ResponseController
+	at      int64 // the revision of the last id sent
 	err     error
 }
 
@@ -99,7 +104,8 @@ func (st *stream) changes(c store.Changes) {
 	for _, e := range c.Events {
 		text += st.event(e)
 	}
-	if len(c.Events) == 0 && c.Revision > 0 {
+	if len(c.Events) == 0 && c.Revision > st.at {
+		st.at = c.Revision
 		text = "id: " + st.s.cfg.Store.FormatRevision(c.Revision) + "\n\n" // nothing has happened up to here
 	}
 	if text != "" {
@@ -110,6 +116,7 @@ func (st *stream) changes(c store.Changes) {
 func (st *stream) event(e store.Event) string {
 	text := ""
 	if e.Last {
+		st.at = e.Entry.Revision
 		text = "id: " + st.s.cfg.Store.FormatRevision(e.Entry.Revision) + "\n"
 	}
 	if e.Deleted {

@@ -189,6 +189,15 @@ func TestAQuietStreamKeepsAliveAndMovesOn(t *testing.T) {
 	}
 }
 
+// The server allows a request a time to arrive, here half a second. A stream goes on for longer.
+func TestAStreamOutlivesTheTimeToReadARequest(t *testing.T) {
+	t.Parallel()
+	r := newSet(t).on("leasehold-0", newFakeStore())
+	r.keepAlive = r.public.Config.ReadTimeout / 2
+	w, _ := r.watch("")
+	w.bring(": still here\n", ": still here\n", ": still here\n", ": still here\n")
+}
+
 func TestAStreamThatBreaksSaysWhy(t *testing.T) {
 	t.Parallel()
 	f := newFakeStore()

@@ -99,6 +99,9 @@ func (s *Scheduler) due(ctx context.Context, j *job, leader Leader) bool {
 	if j.epoch != leader.Term.Epoch() {
 		status, err := s.status(ctx, j)
 		if err != nil {
+			if ctx.Err() == nil {
+				s.log.Warn("the next run of a job is not known", zap.String("job", j.Name), zap.Error(err))
+			}
 			return false // the next tick tries again
 		}
 		j.epoch, j.next = leader.Term.Epoch(), status.NextRun
@@ -125,6 +128,8 @@ func (s *Scheduler) run(ctx, term context.Context, j *job, leader Leader) (Statu
 	if runErr != nil {
 		status.Failures++
 		status.Error = runErr.Error()
+	}
+	if runErr != nil && term.Err() == nil { // a job that ended with its term has not failed
 		s.log.Warn("job failed", zap.String("job", j.Name), zap.Error(runErr))
 	}
 	return status, s.record(term, status, leader)

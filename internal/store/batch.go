@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -25,6 +26,7 @@ type batch struct {
 	at    position
 
 	admitted  []*pending
+	refused   []refused
 	byID      map[ID]*pending
 	decisions []decision
 	ops       []clientv3.Op
@@ -33,6 +35,13 @@ type batch struct {
 	// taken are the keys that the batch writes, and those of writes that were put off: a later write that
 	// touches one of them waits for the next batch.
 	taken map[string]bool
+}
+
+// refused is a write that is not taken. It hears so when the batch is committed: only then is it certain that
+// no later leader has applied it under the same ID.
+type refused struct {
+	*pending
+	why error
 }
 
 func newBatch(s *Store, at position) *batch {
@@ -55,7 +64,7 @@ func (b *batch) admit(p *pending) bool {
 		return false
 	}
 	if err := b.refusal(w); err != nil {
-		p.reply(Outcome{}, err)
+		b.refused = append(b.refused, refused{p, err})
 		return true
 	}
 	holds, err := b.holds(w)
@@ -205,6 +214,9 @@ func (b *batch) replyAll(revision int64, err error) {
 			continue
 		}
 		p.reply(Outcome{Applied: b.decisions[i].applied, Revision: revision, Epoch: b.at.epoch}, nil)
+	}
+	for _, p := range b.refused {
+		p.reply(Outcome{}, cmp.Or(err, p.why))
 	}
 }
 

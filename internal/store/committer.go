@@ -120,7 +120,7 @@ func (c *committer) run() {
 	defer close(c.done)
 	for c.await() {
 		b := c.gather()
-		if len(b.admitted) == 0 {
+		if len(b.admitted)+len(b.refused) == 0 {
 			continue
 		}
 		if err := c.commit(b); err != nil {
