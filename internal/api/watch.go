@@ -34,7 +34,6 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	s.metrics.watches.Inc()
 	defer s.metrics.watches.Dec()
 	st := &stream{s: s, w: w, control: http.NewResponseController(w), at: from}
-	st.err = st.control.SetReadDeadline(time.Time{}) // the server's is for the request, which is here
 	h := w.Header()
 	s.setRevision(h, from)
 	h.Set("Content-Type", "text/event-stream")

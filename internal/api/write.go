@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/leasehold/leasehold/internal/jobs"
 	"github.com/leasehold/leasehold/internal/store"
 )
@@ -45,9 +43,6 @@ func (s *Server) routed(decode decoder) http.HandlerFunc {
 		}
 		s.held.shrink(size, int64(len(sub.body)))
 		size = int64(len(sub.body))
-		if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
-			s.log.Debug("the read deadline stays", zap.Error(err)) // a write that is held for longer is cut off
-		}
 		s.metrics.held.Inc()
 		defer s.metrics.held.Dec()
 		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.WriteWait)
