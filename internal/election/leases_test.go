@@ -193,7 +193,7 @@ func (s *apiServer) lock(pod, boot string) *LeaseLock {
 }
 
 func held(pod string) resourcelock.LeaderElectionRecord {
-	now := metav1.NewTime(time.Now().Truncate(time.Second))
+	now := metav1.NewTime(time.Now()) // to the microsecond: an update that changes nothing is none to an API server
 	return resourcelock.LeaderElectionRecord{HolderIdentity: pod, LeaseDurationSeconds: 15, AcquireTime: now, RenewTime: now}
 }
 
