@@ -15,13 +15,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
+	"k8s.io/klog/v2"
 
 	"github.com/leasehold/leasehold/internal/localports"
 )
 
 const patience = time.Minute
+
+// client-go's elector logs by klog, which knows nothing of tests.
+func TestMain(m *testing.M) {
+	klog.SetLogger(logr.Discard())
+	os.Exit(m.Run())
+}
 
 // cluster is replicas in this process, each with ports and a folder of its own that it keeps over restarts.
 type cluster struct {
@@ -48,6 +56,12 @@ func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 // startCluster starts n replicas and waits until all are ready and one leads.
 func startCluster(t *testing.T, n int) *cluster {
 	t.Helper()
+	return startClusterWith(t, n)
+}
+
+// startClusterWith is startCluster with further flags.
+func startClusterWith(t *testing.T, n int, flags ...string) *cluster {
+	t.Helper()
 	block, err := localports.Block(3 * n)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +77,7 @@ func startCluster(t *testing.T, n int) *cluster {
 		peers = append(peers, fmt.Sprintf("leasehold-%d=127.0.0.1:%d:%d", i, p.internal, p.peer))
 	}
 	for i, nd := range c.nodes {
-		nd.cfg = testConfig(t, fmt.Sprintf("leasehold-%d", i), strings.Join(peers, ","), nd.ports)
+		nd.cfg = testConfig(t, fmt.Sprintf("leasehold-%d", i), strings.Join(peers, ","), nd.ports, flags...)
 	}
 	t.Cleanup(c.stopAll)
 	for _, nd := range c.nodes {
@@ -74,13 +88,13 @@ func startCluster(t *testing.T, n int) *cluster {
 	return c
 }
 
-func testConfig(t *testing.T, name, peers string, p nodePorts) serveConfig {
+func testConfig(t *testing.T, name, peers string, p nodePorts, flags ...string) serveConfig {
 	t.Helper()
-	cfg, err := parseServe([]string{
+	cfg, err := parseServe(append([]string{
 		"--name", name, "--peers", peers, "--data-dir", filepath.Join(t.TempDir(), name),
 		"--listen", local(p.api), "--listen-internal", local(p.internal), "--listen-peer", local(p.peer), "--listen-client", "",
 		"--leader-elect-lease-duration", "4s", "--leader-elect-renew-deadline", "2s", "--leader-elect-retry-period", "500ms",
-	}, io.Discard)
+	}, flags...), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,9 +21,10 @@ import (
 
 // How long the steps of a shutdown may take. Together they stay below the pod's terminationGracePeriodSeconds.
 const (
-	handoverLimit = 3 * time.Second
-	drainLimit    = 20 * time.Second
-	leaveLimit    = 10 * time.Second
+	handoverLimit = 3 * time.Second // and then up to a renew deadline for the release of the lock
+	drainLimit    = 10 * time.Second
+	leaveLimit    = 8 * time.Second
+	peersLimit    = 5 * time.Second
 )
 
 // errRemoved is the end of a replica whose member the cluster no longer has.
@@ -121,12 +122,16 @@ func notJustEnded(ctx context.Context, err error) error {
 	}
 }
 
+// window is how long outcomes are remembered: a write may be held, be told that its outcome is unknown, be sent
+// again within as much time, and be held again, by clocks that are apart in either direction.
+func window(writeWait time.Duration) time.Duration { return 3*writeWait + 2*api.ClockTolerance }
+
 // open makes the store and what stands on it.
 func (r *replica) open(ctx context.Context) error {
 	client := r.member.Client()
 	st, err := store.Open(ctx, store.Config{
-		KV: client, Watcher: client, ClusterID: r.member.ClusterID(), NewTerm: r.member.NewTerm, Full: r.full,
-		Window: 3 * r.cfg.writeWait, ClientWindow: max(2*time.Minute, 3*r.cfg.writeWait),
+		KV: client, Watcher: client, ClusterID: r.member.ClusterID(), NewTerm: r.member.NewTerm, Full: r.member.Full,
+		Window: window(r.cfg.writeWait), ClientWindow: max(2*time.Minute, window(r.cfg.writeWait)),
 		Log: r.log.Named("store"), Metrics: r.registry,
 	})
 	if err != nil {
@@ -135,7 +140,7 @@ func (r *replica) open(ctx context.Context) error {
 	r.store = st
 	elected, err := election.New(election.Config{
 		Pod: r.cfg.name, BootID: r.bootID, Lock: r.newLock(client), Store: electionStore{st, r.cfg.name, r.bootID},
-		Timing: r.cfg.timing, Voter: r.member.Voter, First: r.first, MoveStore: r.member.MoveLeader,
+		Timing: r.cfg.timing, Voter: r.member.Voter, First: r.first, PrepareMove: func(context.Context) func(context.Context) error { return r.member.MoveLeader },
 		Log: r.log.Named("election"), Metrics: r.registry,
 	})
 	if err != nil {
@@ -188,7 +193,7 @@ func (r *replica) lead(ctx context.Context, failed <-chan error) error {
 	campaign.Wait()
 	r.step("drain", drainLimit, r.public.shutdown)
 	r.step("leave", leaveLimit, r.member.Leave)
-	r.step("drain the internal listener", drainLimit, r.internal.shutdown)
+	r.step("drain the internal listener", peersLimit, r.internal.shutdown)
 	return err
 }
 
@@ -205,12 +210,6 @@ func newBootID() string {
 	b := make([]byte, 8)
 	_, _ = rand.Read(b) // never fails (crypto/rand)
 	return hex.EncodeToString(b)
-}
-
-// full tells whether the store has reached 90 % of its quota: claims and deletions must always fit.
-func (r *replica) full() bool {
-	size, _ := r.member.Size()
-	return size >= r.cfg.quota/10*9
 }
 
 func (r *replica) halfFull() bool {

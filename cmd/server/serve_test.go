@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/leasehold/leasehold/internal/api"
 	"github.com/leasehold/leasehold/internal/jobs"
 	"github.com/leasehold/leasehold/internal/store"
 )
@@ -33,6 +35,18 @@ func TestWriteOnAnyReadOnAny(t *testing.T) {
 			if read.body != "hello from "+n.cfg.name || read.header.Get("Leasehold-Served-By") != other.cfg.name {
 				t.Errorf("%s answers %q, served by %s", other.cfg.name, read.body, read.header.Get("Leasehold-Served-By"))
 			}
+		}
+	}
+}
+
+// A write may be held, be told that its outcome is unknown, be sent again as late as it was told, be held
+// again and forwarded, with clocks apart: its first outcome must still be remembered.
+func TestOutcomesAreRememberedForAsLongAsTheyMayBeAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, wait := range []time.Duration{time.Second, 10 * time.Second, 30 * time.Second} {
+		held, toldWithin, heldAgain := wait, wait, wait
+		if latest := held + toldWithin + heldAgain + api.ClockTolerance; window(wait) <= latest {
+			t.Errorf("with a write-wait of %s outcomes are remembered for %s, and may be asked for after %s", wait, window(wait), latest)
 		}
 	}
 }

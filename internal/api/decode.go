@@ -20,6 +20,9 @@ import (
 	"github.com/leasehold/leasehold/internal/store"
 )
 
+// maxContentTypeBytes bounds what is stored beside a value and sent back as a header.
+const maxContentTypeBytes = 256
+
 // maxTTL is ten years: beyond it a time to live is more likely a mistake.
 const maxTTL = 10 * 365 * 24 * time.Hour
 
@@ -69,7 +72,11 @@ func (s *Server) decodeValue(r *http.Request, body []byte) (writeCommand, error)
 	if err != nil {
 		return writeCommand{}, err
 	}
-	entry := store.Entry{Key: key, Value: body, ContentType: r.Header.Get("Content-Type")}
+	contentType := r.Header.Get("Content-Type")
+	if len(contentType) > maxContentTypeBytes {
+		return writeCommand{}, badRequest(fmt.Sprintf("The Content-Type is longer than %d bytes.", maxContentTypeBytes))
+	}
+	entry := store.Entry{Key: key, Value: body, ContentType: contentType}
 	return writeCommand{
 		hash: fingerprint(r, body), success: http.StatusOK, refusal: preconditionFailed, body: true,
 		fill: func(w *store.Write, now time.Time) {
@@ -269,7 +276,7 @@ func (b *putBody) decode() (putOperation, error) {
 	if err != nil {
 		return putOperation{}, err
 	}
-	if !httpguts.ValidHeaderFieldValue(b.ContentType) {
+	if len(b.ContentType) > maxContentTypeBytes || !httpguts.ValidHeaderFieldValue(b.ContentType) {
 		return putOperation{}, badRequest(fmt.Sprintf("The content type of %q cannot be sent back in a header.", b.Key))
 	}
 	value := []byte(b.Value)

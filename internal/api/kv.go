@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -18,6 +19,9 @@ const (
 	defaultPage = 100
 	maxPage     = 1000
 
+	// readLimit is how long a read may take: one that a majority is to confirm waits for one.
+	readLimit = 10 * time.Second
+
 	headerExpires = "Leasehold-Expires"
 )
 
@@ -33,7 +37,9 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	e, revision, err := s.cfg.Store.Get(r.Context(), key, o)
+	ctx, cancel := context.WithTimeout(r.Context(), readLimit)
+	defer cancel()
+	e, revision, err := s.cfg.Store.Get(ctx, key, o)
 	if revision != 0 {
 		s.setRevision(w.Header(), revision)
 	}
@@ -109,7 +115,9 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	page, err := s.cfg.Store.List(r.Context(), q.Get("prefix"), q.Get("after"), limit, o)
+	ctx, cancel := context.WithTimeout(r.Context(), readLimit)
+	defer cancel()
+	page, err := s.cfg.Store.List(ctx, q.Get("prefix"), q.Get("after"), limit, o)
 	if err != nil {
 		s.fail(w, r, err)
 		return

@@ -506,7 +506,7 @@ func TestAForwardedWriteIsRefusedWhereItDoesNotBelong(t *testing.T) {
 		"an older epoch":      {http.StatusMisdirectedRequest, []string{key, epoch(4), until(time.Second)}},
 		"a newer epoch":       {http.StatusMisdirectedRequest, []string{key, epoch(6), until(time.Second)}},
 		"delayed for minutes": {http.StatusMisdirectedRequest, []string{key, epoch(5), until(-3 * time.Minute)}},
-		"just too late":       {http.StatusMisdirectedRequest, []string{key, epoch(5), until(-clockTolerance)}},
+		"just too late":       {http.StatusMisdirectedRequest, []string{key, epoch(5), until(-ClockTolerance)}},
 		"no key":              {http.StatusBadRequest, []string{"Idempotency-Key: k", epoch(5), until(time.Second)}},
 		"no epoch":            {http.StatusBadRequest, []string{key, until(time.Second)}},
 		"no deadline":         {http.StatusBadRequest, []string{key, epoch(5)}},
@@ -539,7 +539,7 @@ func TestALeaderStopsWhenTheClientHas(t *testing.T) {
 	until := time.Now().Add(time.Minute).Truncate(time.Millisecond)
 	a.forwarded(http.MethodPut, "/v1/kv/a", "x", headerForwardedKey+": k", headerEpoch+": 5",
 		headerDeadline+": "+strconv.FormatInt(until.UnixMilli(), 10)).is(http.StatusMisdirectedRequest)
-	if got := <-deadline; !got.Equal(until.Add(clockTolerance)) {
+	if got := <-deadline; !got.Equal(until.Add(ClockTolerance)) {
 		t.Errorf("the store is asked to be done by %s; the client waits until %s", got, until)
 	}
 }

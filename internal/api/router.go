@@ -87,6 +87,9 @@ func (rt *router) deliver(sub submission, here func(submission) (answerFunc, err
 			return answer, nil
 		case errors.Is(err, store.ErrUnknown):
 			unknown = true
+			if _, run := sub.command.(runCommand); run {
+				return nil, rt.givenUp(sub, unknown, t.pod) // a run has no ID that would have it happen once
+			}
 		case !errors.Is(err, store.ErrNotLeading):
 			return nil, err
 		}
@@ -134,7 +137,7 @@ func (rt *router) givenUp(sub submission, unknown bool, leader string) problem {
 	if unknown {
 		return problem{
 			Status: http.StatusGatewayTimeout, Applied: appliedUnknown, Key: sub.key, Leader: leader,
-			Detail: fmt.Sprintf("The write was sent, but its outcome could not be learned in time. Send the same request with the header %s: %s within %s to learn it; it is applied once.", headerKey, sub.key, 2*rt.cfg.WriteWait),
+			Detail: fmt.Sprintf("The write was sent, but its outcome could not be learned in time. Send the same request with the header %s: %s within %s to learn it; it is applied once.", headerKey, sub.key, rt.cfg.WriteWait),
 		}
 	}
 	detail := "No replica leads at the moment, so the write was not applied. Try again."

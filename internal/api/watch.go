@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/leasehold/leasehold/internal/store"
@@ -15,6 +16,8 @@ const (
 	keepAlive = 15 * time.Second
 	// watchWriteLimit is how long a client may take to read an event.
 	watchWriteLimit = 10 * time.Second
+	// streamPortion is how much is sent at once.
+	streamPortion = 64 << 10
 )
 
 // watch streams changes as server-sent events. The id of an event is the revision after which to resume; it
@@ -99,16 +102,21 @@ func (st *stream) changes(c store.Changes) {
 		st.err = c.Err
 		return
 	}
-	text := ""
-	for _, e := range c.Events {
-		text += st.event(e)
-	}
 	if len(c.Events) == 0 && c.Revision > st.at {
 		st.at = c.Revision
-		text = "id: " + st.s.cfg.Store.FormatRevision(c.Revision) + "\n\n" // nothing has happened up to here
+		st.send("id: " + st.s.cfg.Store.FormatRevision(c.Revision) + "\n\n") // nothing has happened up to here
+		return
 	}
-	if text != "" {
-		st.send(text)
+	var text strings.Builder
+	for _, e := range c.Events {
+		text.WriteString(st.event(e))
+		if text.Len() >= streamPortion {
+			st.send(text.String())
+			text.Reset()
+		}
+	}
+	if text.Len() > 0 {
+		st.send(text.String())
 	}
 }
 

@@ -19,8 +19,8 @@ const (
 	maxClientKeyBytes = 128
 	// podKeyPrefix marks an idempotency key that a replica made. What follows is the write's ID itself.
 	podKeyPrefix = "leasehold-"
-	// clockTolerance is how far the clocks of two replicas may be apart.
-	clockTolerance = 5 * time.Second
+	// ClockTolerance is how far the clocks of two replicas may be apart.
+	ClockTolerance = 5 * time.Second
 )
 
 // routed serves a write on the replica that the client has chosen: it is decided here if this replica leads,
@@ -208,7 +208,7 @@ func (s *Server) addressedHere(r *http.Request) error {
 	if err != nil {
 		return badRequest("A forwarded write must say until when it is waited for.")
 	}
-	if time.Now().After(time.UnixMilli(deadline).Add(clockTolerance)) {
+	if time.Now().After(time.UnixMilli(deadline).Add(ClockTolerance)) {
 		return store.ErrNotLeading
 	}
 	return nil
@@ -216,7 +216,7 @@ func (s *Server) addressedHere(r *http.Request) error {
 
 func forwardContext(r *http.Request) (context.Context, context.CancelFunc) {
 	ms, _ := strconv.ParseInt(r.Header.Get(headerDeadline), 10, 64) // checked by addressedHere
-	return context.WithDeadline(r.Context(), time.UnixMilli(ms).Add(clockTolerance))
+	return context.WithDeadline(r.Context(), time.UnixMilli(ms).Add(ClockTolerance))
 }
 
 // refuseForward tells the replica that forwarded a write what it has to know to go on: who leads, and whether

@@ -39,8 +39,8 @@ type Term interface {
 	Err() error
 	// End takes no more writes. It does not block.
 	End()
-	// Pause runs f while no write is under way.
-	Pause(f func())
+	// Pause runs f while no write is under way; if that does not come before ctx is done, f does not run.
+	Pause(ctx context.Context, f func()) error
 	// Resign ends the term, lets the write under way finish, and gives the record up.
 	Resign(ctx context.Context) error
 }
@@ -76,11 +76,11 @@ type Config struct {
 	Voter func() bool
 	// First tells whether this replica goes first when the lock is released; the others hold back.
 	First func() bool
-	// MoveStore moves the store's own leadership to another replica, in one try. It is called while no write
-	// is under way.
-	MoveStore func(ctx context.Context) error
-	Log       *zap.Logger
-	Metrics   prometheus.Registerer
+	// PrepareMove chooses where the store's own leadership is to go; what it returns moves it, in one try, and is
+	// called while no write is under way.
+	PrepareMove func(ctx context.Context) (move func(ctx context.Context) error)
+	Log         *zap.Logger
+	Metrics     prometheus.Registerer
 }
 
 const (
@@ -164,18 +164,23 @@ func (e *Election) Handover(ctx context.Context) error {
 	if l == nil {
 		return e.callOff(ctx, r)
 	}
-	l.Term.Pause(func() {
-		moveCtx, cancel := context.WithTimeout(ctx, moveLimit)
-		defer cancel()
-		if err := e.cfg.MoveStore(moveCtx); err != nil {
-			e.log.Warn("the store's leadership stays", zap.Error(err))
-		}
-	})
+	if err := e.moveStore(ctx, l.Term); err != nil {
+		e.log.Warn("the store's leadership stays", zap.Error(err))
+	}
 	e.clear(r, errHandover)
 	if err := l.Term.Resign(ctx); err != nil {
 		return fmt.Errorf("hand over: %w", err)
 	}
 	return nil
+}
+
+func (e *Election) moveStore(ctx context.Context, term Term) error {
+	ctx, cancel := context.WithTimeout(ctx, moveLimit)
+	defer cancel()
+	move := e.cfg.PrepareMove(ctx)
+	var moveErr error
+	pauseErr := term.Pause(ctx, func() { moveErr = move(ctx) })
+	return errors.Join(pauseErr, moveErr)
 }
 
 // callOff ends a round that does not lead, and gives up what it may have claimed.

@@ -555,11 +555,12 @@ func (t *fakeTerm) end(cause error) {
 	})
 }
 
-func (t *fakeTerm) Pause(f func()) {
+func (t *fakeTerm) Pause(_ context.Context, f func()) error {
 	if t.store.onPause != nil {
 		t.store.onPause()
 	}
 	f()
+	return nil
 }
 
 func (t *fakeTerm) Resign(ctx context.Context) error {
@@ -646,8 +647,10 @@ func (c *cluster) add(pod, boot string) *replica {
 	election, err := New(Config{
 		Pod: pod, BootID: boot, Lock: r.lock, Store: r.store, Timing: c.timing,
 		Voter: r.voter.Load, First: r.first.Load,
-		MoveStore: func(ctx context.Context) error { return r.moveStore(ctx) },
-		Log:       zaptest.NewLogger(c.t).Named(pod + "/" + boot), Metrics: prometheus.NewRegistry(),
+		PrepareMove: func(context.Context) func(context.Context) error {
+			return func(ctx context.Context) error { return r.moveStore(ctx) }
+		},
+		Log: zaptest.NewLogger(c.t).Named(pod + "/" + boot), Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		c.t.Fatal(err)

@@ -106,7 +106,8 @@ func (s *Scheduler) due(ctx context.Context, j *job, leader Leader) bool {
 		}
 		j.epoch, j.next = leader.Term.Epoch(), status.NextRun
 	}
-	return !time.Now().Before(j.next)
+	left := time.Until(j.next)
+	return left <= 0 || left > j.Interval // more than an interval away: a clock has been set back
 }
 
 // run runs j once and records it; the run ends with ctx, what it came to can be recorded until term ends. The

@@ -136,6 +136,24 @@ func TestALongGapBringsNoBurst(t *testing.T) {
 	}
 }
 
+// The old leader's clock was ahead: what it noted as the next run is further away than an interval.
+func TestAClockThatWasAheadStopsNoJob(t *testing.T) {
+	t.Parallel()
+	var c counter
+	etcd := newEtcd(t)
+	r := start(t, etcd, "leasehold-0", these(c.job("hourly", time.Hour)))
+	l := r.lead()
+	r.shows("hourly", ran(1))
+	r.settles("hourly")
+	ahead := Status{Name: "hourly", Runs: 1, LastRun: time.Now().Add(4 * time.Hour), NextRun: time.Now().Add(5 * time.Hour)}
+	if err := r.record(testContext(t), ahead, l.leader); err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	r.lead()
+	r.shows("hourly", ran(2))
+}
+
 func TestOneBadJobStopsNoOther(t *testing.T) {
 	t.Parallel()
 	var good counter

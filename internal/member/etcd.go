@@ -41,7 +41,7 @@ func embedded(cfg Config, ordinal int) (*embed.Config, error) {
 	e.Dir = filepath.Join(cfg.Dir, dataDir)
 	e.TickMs = uint(cfg.Heartbeat.Milliseconds())
 	e.ElectionMs = uint(cfg.Election.Milliseconds())
-	e.QuotaBackendBytes = cfg.QuotaBytes
+	e.QuotaBackendBytes = cfg.etcdQuota()
 	e.MaxTxnOps = MaxTxnOps
 	e.MaxRequestBytes = MaxTxnBytes
 	e.MaxLearners = maxLearners

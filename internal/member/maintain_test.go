@@ -12,45 +12,88 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// A member past its quota takes writes again once what it holds has been deleted and compacted.
+// A member past etcd's quota takes writes again once what it holds has been deleted.
 func TestFullStoreRecovers(t *testing.T) {
 	t.Parallel()
+	s := smallStore(t)
+	s.overfill(func(i int) string { return fmt.Sprintf("k%d", i) })
+	client := s.pods[0].member.Client()
+	if _, err := client.Put(context.Background(), "small", "v"); !errors.Is(err, rpctypes.ErrNoSpace) {
+		t.Fatalf("Put of a small value: %v, want ErrNoSpace", err)
+	}
+	if _, err := client.Delete(context.Background(), "k", clientv3.WithPrefix()); err != nil {
+		t.Fatal(err)
+	}
+	s.hasSpace()
+}
+
+// A store that is full of history needs nobody to delete anything.
+func TestStoreFullOfHistoryRecovers(t *testing.T) {
+	t.Parallel()
+	s := smallStore(t)
+	s.overfill(func(int) string { return "k" })
+	s.hasSpace()
+	s.pods[0].has("k")
+}
+
+// A file that has outgrown the quota makes the store full, until the space that a compaction has freed is given back: by the
+// leader as well.
+func TestOutgrownFileIsDefragmented(t *testing.T) {
+	t.Parallel()
+	s := smallStore(t)
+	m := s.pods[0].member
+	var revision int64
+	for size, _ := m.Size(); size < s.quota/2*3; size, _ = m.Size() {
+		resp, err := m.Client().Put(context.Background(), "k", strings.Repeat("v", 256<<10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		revision = resp.Header.Revision
+	}
+	if !m.Full() {
+		t.Error("the store is not full")
+	}
+	if _, err := m.Client().Compact(context.Background(), revision); err != nil {
+		t.Fatal(err)
+	}
+	s.hasSpace()
+}
+
+// smallStore starts a single pod with a small quota.
+func smallStore(t *testing.T) *set {
+	t.Helper()
 	s := newSet(t, 1, 1)
 	s.quota = 8 << 20
 	s.run(s.pods[0])
 	s.voters(s.pods[0])
-	client := s.pods[0].member.Client()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
+	return s
+}
 
+// overfill puts large values until etcd refuses them.
+func (s *set) overfill(key func(i int) string) {
+	s.t.Helper()
 	value := strings.Repeat("v", 256<<10)
 	var err error
 	for i := 0; err == nil; i++ {
-		_, err = client.Put(ctx, fmt.Sprintf("k%d", i), value)
+		_, err = s.pods[0].member.Client().Put(context.Background(), key(i), value)
 	}
 	if !errors.Is(err, rpctypes.ErrNoSpace) {
-		t.Fatalf("Put: %v, want ErrNoSpace", err)
+		s.t.Fatalf("Put: %v, want ErrNoSpace", err)
 	}
-	if _, err := client.Put(ctx, "small", "v"); !errors.Is(err, rpctypes.ErrNoSpace) {
-		t.Fatalf("Put of a small value: %v, want ErrNoSpace", err)
-	}
-	deleted, err := client.Delete(ctx, "k", clientv3.WithPrefix())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := client.Compact(ctx, deleted.Header.Revision, clientv3.WithCompactPhysical()); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, func() error {
-		size, inUse := s.pods[0].member.Size()
-		if _, err := client.Put(ctx, "small", "v"); err != nil {
-			return fmt.Errorf("%w with %d of %d bytes in use", err, inUse, size)
+}
+
+// hasSpace waits until the store takes writes and its file is small.
+func (s *set) hasSpace() {
+	s.t.Helper()
+	m := s.pods[0].member
+	eventually(s.t, func() error {
+		size, inUse := m.Size()
+		if m.Full() || size > s.quota/2 {
+			return fmt.Errorf("%d of %d bytes in use", inUse, size)
 		}
-		return nil
+		_, err := m.Client().Put(context.Background(), "small", "v")
+		return err
 	})
-	if size, _ := s.pods[0].member.Size(); size > s.quota/2 {
-		t.Errorf("%d bytes after defragmentation", size)
-	}
 }
 
 func TestCloseWhileStarting(t *testing.T) {

@@ -50,7 +50,7 @@ type Config struct {
 
 	Heartbeat  time.Duration // 100 ms if 0
 	Election   time.Duration // 1 s if 0; at least five heartbeats
-	QuotaBytes int64         // etcd's default if 0
+	QuotaBytes int64         // size of the store, 2 GiB if 0; the file may be twice as large
 
 	// Leader returns the pod that leads, as this replica's store knows it; "" if none. Called from any goroutine, before Start too.
 	Leader func() string
@@ -133,6 +133,9 @@ func (cfg *Config) complete() (int, error) {
 	}
 	if cfg.Heartbeat < time.Millisecond || cfg.Election < 5*cfg.Heartbeat {
 		return 0, fmt.Errorf("the election timeout (%v) must be at least five heartbeats (%v)", cfg.Election, cfg.Heartbeat)
+	}
+	if cfg.QuotaBytes == 0 {
+		cfg.QuotaBytes = defaultQuota
 	}
 	if cfg.Leader == nil {
 		cfg.Leader = func() string { return "" }

@@ -65,6 +65,7 @@ func (b *batch) admit(p *pending) bool {
 	}
 	if err := b.refusal(w); err != nil {
 		b.refused = append(b.refused, refused{p, err})
+		b.byID[w.ID] = p
 		return true
 	}
 	holds, err := b.holds(w)

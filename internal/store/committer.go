@@ -31,7 +31,7 @@ type committer struct {
 	queue   chan *pending
 	waiting []*pending // put off to the next batch, in order of arrival
 
-	pauses   sync.Mutex // held by the committer during a transaction, by others to pause it
+	turn     chan struct{} // held by the committer during a transaction, by others to pause it
 	stopOnce sync.Once
 	stopping chan struct{}
 	done     chan struct{}
@@ -71,6 +71,7 @@ func newCommitter(s *Store, record Leader, end func(error)) *committer {
 		next:     position{epoch: record.Epoch, sequence: 1},
 		head:     record.Revision,
 		queue:    make(chan *pending, maxQueued),
+		turn:     make(chan struct{}, 1),
 		stopping: make(chan struct{}),
 		done:     make(chan struct{}),
 	}
@@ -109,10 +110,15 @@ func (c *committer) submit(ctx context.Context, w *Write) (Outcome, error) {
 
 func (c *committer) stop() { c.stopOnce.Do(func() { close(c.stopping) }) }
 
-func (c *committer) pause(f func()) {
-	c.pauses.Lock()
-	defer c.pauses.Unlock()
+func (c *committer) pause(ctx context.Context, f func()) error {
+	select {
+	case c.turn <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("a batch is under way: %w", ctx.Err())
+	}
+	defer func() { <-c.turn }()
 	f()
+	return nil
 }
 
 // run commits batches until the term ends. Whoever still waits then is told that nothing was applied.
@@ -180,8 +186,8 @@ func (c *committer) admit(b *batch, p *pending) {
 
 // commit has b applied and answers its writes. It returns why the term is over, or nil.
 func (c *committer) commit(b *batch) error {
-	c.pauses.Lock()
-	defer c.pauses.Unlock()
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
 	start := time.Now()
 	revision, head, err := c.settle(b)
 	c.store.metrics.commitSeconds.Observe(time.Since(start).Seconds())

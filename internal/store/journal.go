@@ -146,9 +146,9 @@ func (j *journal) size() int {
 	return len(j.outcomes)
 }
 
-// prunable lists up to limit records, oldest first, that are past their window. Nothing counts as older than
+// prunable lists the records, oldest first, that are past their window. Nothing counts as older than
 // the claim of who asks: what an earlier leader left is kept for a whole window of the new one.
-func (j *journal) prunable(cfg *Config, claimed, now time.Time, limit int) []position {
+func (j *journal) prunable(cfg *Config, claimed, now time.Time) []position {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var due []position
@@ -162,7 +162,7 @@ func (j *journal) prunable(cfg *Config, claimed, now time.Time, limit int) []pos
 		}
 	}
 	slices.SortFunc(due, comparePositions)
-	return due[:min(limit, len(due))]
+	return due
 }
 
 func comparePositions(a, b position) int {

@@ -91,13 +91,10 @@ func TestTheWindowCountsFromTheClaim(t *testing.T) {
 		{2 * time.Minute, []position{{1, 0}, {1, 1}, {2, 1}}},
 		{2*time.Minute + 1, []position{{1, 0}, {1, 1}, {1, 2}, {2, 1}}},
 	} {
-		got := j.prunable(cfg, claimed, claimed.Add(test.after), 100)
+		got := j.prunable(cfg, claimed, claimed.Add(test.after))
 		if fmt.Sprint(got) != fmt.Sprint(test.want) {
 			t.Errorf("%s after the claim: %v; want %v", test.after, got, test.want)
 		}
-	}
-	if got := j.prunable(cfg, claimed, claimed.Add(time.Hour), 2); fmt.Sprint(got) != "[000000000001/000000000000 000000000001/000000000001]" {
-		t.Errorf("the oldest two are %v", got)
 	}
 }
 

@@ -26,6 +26,8 @@ const (
 	minRevisionPoll = 2 * time.Millisecond
 	// Bounds of a page.
 	maxPageBytes = 4 << 20
+	// Values may be large, so a page begins with few and asks for more while they are small.
+	firstPortion = 4
 	pagePortion  = 64
 )
 
@@ -61,8 +63,8 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int, o Rea
 	if after != "" {
 		from = min(max(from, entryPrefix+after+"\x00"), end)
 	}
-	for size := 0; ; {
-		portion := min(pagePortion, limit-len(page.Entries))
+	for size, portion := 0, firstPortion; ; portion = min(2*portion, pagePortion) {
+		portion = min(portion, limit-len(page.Entries))
 		resp, err := s.read(ctx, from, o, clientv3.WithRange(end), clientv3.WithLimit(int64(portion)))
 		if err != nil {
 			return Page{}, err

@@ -102,8 +102,9 @@ type Store struct {
 	journal *journal
 	term    atomic.Pointer[Term]
 
-	stop context.CancelFunc
-	tail sync.WaitGroup
+	stop       context.CancelFunc
+	tail       sync.WaitGroup // follows the chain
+	committers sync.WaitGroup // of the terms, the ended ones too
 }
 
 // Open reads the leader record and the journal linearizably, begins to follow both, and returns. It blocks
@@ -131,10 +132,10 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 func (s *Store) Close() {
 	if t := s.term.Load(); t != nil {
 		t.End()
-		<-t.committer.done
 	}
 	s.stop()
 	s.tail.Wait()
+	s.committers.Wait()
 }
 
 // Write has w decided and committed if this replica leads. It blocks until the outcome is known, ctx is

@@ -51,7 +51,7 @@ func (s *Store) Claim(ctx context.Context, seen Leader, who Claimant) (*Term, er
 	if !s.install(t) {
 		return nil, fmt.Errorf("claim epoch %d: %w", record.Epoch, ErrSuperseded)
 	}
-	go t.committer.run()
+	s.committers.Go(t.committer.run)
 	return t, nil
 }
 
@@ -195,8 +195,9 @@ func (t *Term) Resign(ctx context.Context) error {
 }
 
 // Pause runs f while no transaction is under way; the writes that come meanwhile wait. It is for moving
-// etcd's own leadership, during which etcd drops proposals.
-func (t *Term) Pause(f func()) { t.committer.pause(f) }
+// etcd's own leadership, during which etcd drops proposals. The error is that of a batch that did not end before
+// ctx was done: f has not run then.
+func (t *Term) Pause(ctx context.Context, f func()) error { return t.committer.pause(ctx, f) }
 
 // Write is Store.Write under this term.
 func (t *Term) Write(ctx context.Context, w *Write) (Outcome, error) {

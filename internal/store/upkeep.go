@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -75,12 +76,8 @@ func (t *Term) expire(ctx context.Context, index *mvccpb.KeyValue) (bool, error)
 
 // PruneJournal deletes the records whose window is over and returns how many.
 func (t *Term) PruneJournal(ctx context.Context) (int, error) {
-	pruned, now := 0, time.Now()
-	for {
-		due := t.store.journal.prunable(&t.store.cfg, t.claimed, now, upkeepPortion)
-		if len(due) == 0 {
-			return pruned, nil
-		}
+	pruned := 0
+	for due := range slices.Chunk(t.store.journal.prunable(&t.store.cfg, t.claimed, time.Now()), upkeepPortion) {
 		w := &Write{ID: NewID(), prunes: true}
 		for _, at := range due {
 			w.add(op{key: at.journalKey(), delete: true})
@@ -97,6 +94,7 @@ func (t *Term) PruneJournal(ctx context.Context) (int, error) {
 		}
 		pruned += len(due)
 	}
+	return pruned, nil
 }
 
 // Compact drops the history before revision. What has been compacted already is no error.

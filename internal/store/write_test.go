@@ -293,7 +293,7 @@ func TestAPauseHoldsWritesBack(t *testing.T) {
 	term := a.lead()
 	before := a.wire.attempts()
 	var calls []*call
-	term.Pause(func() {
+	err := term.Pause(testContext(t), func() {
 		eventually(t, func() error { // the first batch is decided already, and not sent
 			calls = append(calls, a.startAnytime(testContext(t), request(put(fmt.Sprint(len(calls)), "1"))))
 			if n := len(term.committer.queue); n < 10 {
@@ -305,6 +305,9 @@ func TestAPauseHoldsWritesBack(t *testing.T) {
 			t.Errorf("%d transactions in the pause", n-before)
 		}
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range calls {
 		c.applied()
 	}
