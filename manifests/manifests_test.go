@@ -38,7 +38,7 @@ var serverPorts = map[string]int32{"http": 8080, "internal": 7070, "peer": 2380}
 // What the server may do in the cluster, exactly. A rule that is added here needs a use in the code.
 var serverRules = []rbacv1.PolicyRule{
 	{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
-	{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{"leasehold"}, Verbs: []string{"get", "list", "watch", "update"}},
+	{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{"leasehold"}, Verbs: []string{"get", "watch", "update"}},
 	{APIGroups: []string{"apps"}, Resources: []string{"statefulsets"}, ResourceNames: []string{"leasehold"}, Verbs: []string{"get"}},
 	{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
 }

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,7 +51,18 @@ const (
 	defaultInternalPort = 7070
 	defaultPeerPort     = 2380
 	mebibyte            = 1 << 20
+	minQuota            = 128 * mebibyte
+
+	// What is written within this time is answered before publicServer's write timeout ends the connection.
+	maxWriteWait = 30 * time.Second
+
+	// What etcd demands of its own timing.
+	heartbeatsPerElection = 5
+	maxElectionTimeout    = 50 * time.Second
 )
+
+// podName is the name of a pod of a StatefulSet: the set's, and the ordinal.
+var podName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?-(0|[1-9][0-9]*)$`)
 
 func (c *serveConfig) flags() *pflag.FlagSet {
 	f := newFlagSet("serve")
@@ -58,7 +71,7 @@ func (c *serveConfig) flags() *pflag.FlagSet {
 	f.StringVar(&c.service, "service", "leasehold", "headless Service that gives the replicas their names")
 	f.StringVar(&c.dataDir, "data-dir", "", "folder for this replica's data (required)")
 	f.StringVar(&c.peers, "peers", "", "replicas outside Kubernetes, as NAME=HOST:INTERNALPORT:PEERPORT,…")
-	f.IntVar(&c.replicas, "replicas", 0, "how many replicas form the cluster outside Kubernetes (default: as many as --peers)")
+	f.IntVar(&c.replicas, "replicas", 0, "how many of the --peers form the cluster (default: all of them)")
 
 	f.StringVar(&c.listen, "listen", ":8080", "address of the public API")
 	f.StringVar(&c.listenInternal, "listen-internal", fmt.Sprintf(":%d", defaultInternalPort), "address for the other replicas")
@@ -72,11 +85,11 @@ func (c *serveConfig) flags() *pflag.FlagSet {
 	f.DurationVar(&c.timing.RenewDeadline, "leader-elect-renew-deadline", election.DefaultTiming.RenewDeadline, "how long a holder tries to renew before it gives up")
 	f.DurationVar(&c.timing.RetryPeriod, "leader-elect-retry-period", election.DefaultTiming.RetryPeriod, "pause between tries")
 
-	f.DurationVar(&c.writeWait, "write-wait", 10*time.Second, "how long a write waits for a leader and an outcome")
-	f.Int64Var(&c.quota, "quota-bytes", 2048*mebibyte, "size of the store; from 90 % of it on only deletions are taken")
+	f.DurationVar(&c.writeWait, "write-wait", 10*time.Second, "how long a write waits for a leader and an outcome; 1s to 30s")
+	f.Int64Var(&c.quota, "quota-bytes", 1024*mebibyte, "size of the store; from 90 % of it on, writes that grow it are refused")
 	f.DurationVar(&c.historyRetention, "history-retention", 5*time.Minute, "how long old revisions can be read and watched; less while the store is over half full")
 	f.DurationVar(&c.heartbeat, "etcd-heartbeat-interval", 100*time.Millisecond, "etcd's heartbeat interval")
-	f.DurationVar(&c.electionTimeout, "etcd-election-timeout", time.Second, "etcd's election timeout")
+	f.DurationVar(&c.electionTimeout, "etcd-election-timeout", time.Second, "etcd's election timeout; at least five heartbeat intervals")
 
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-format", "json", "json or console")
@@ -110,11 +123,46 @@ func parse(f *pflag.FlagSet, args []string, stdout io.Writer) error {
 		fmt.Fprintf(stdout, "Flags of server %s:\n%s", f.Name(), f.FlagUsages())
 		return err
 	case err != nil:
-		return usageError{err}
+		return usageError{fmt.Errorf("%s; \"server %s --help\" lists the flags", mistake(err), f.Name())}
 	case f.NArg() > 0:
-		return usageError{fmt.Errorf("%q is not a flag; \"server %s --help\" lists them", f.Arg(0), f.Name())}
+		return usageError{fmt.Errorf("%q is not a flag; \"server %s --help\" lists the flags", f.Arg(0), f.Name())}
 	}
 	return nil
+}
+
+// mistake says what pflag's err means. pflag's own words about a value are those of the function that parsed it.
+func mistake(err error) string {
+	var unknown *pflag.NotExistError
+	var missing *pflag.ValueRequiredError
+	var invalid *pflag.InvalidValueError
+	switch {
+	case errors.As(err, &unknown):
+		if short := unknown.GetSpecifiedShortnames(); short != "" {
+			return fmt.Sprintf("there is no flag -%s", short)
+		}
+		return fmt.Sprintf("there is no flag --%s", unknown.GetSpecifiedName())
+	case errors.As(err, &missing):
+		return fmt.Sprintf("--%s needs a value", missing.GetSpecifiedName())
+	case errors.As(err, &invalid):
+		return fmt.Sprintf("--%s must be %s, not %q", invalid.GetFlag().Name, wanted(invalid), invalid.GetValue())
+	}
+	return err.Error()
+}
+
+// wanted says what kind of value the flag takes.
+func wanted(invalid *pflag.InvalidValueError) string {
+	switch kind := invalid.GetFlag().Value.Type(); {
+	case errors.Is(invalid, strconv.ErrRange):
+		return "a number of fewer digits"
+	case kind == "int", kind == "int64":
+		return "a whole number"
+	case kind == "duration":
+		return "a time with its unit, such as 10s or 500ms"
+	case kind == "bool":
+		return "true or false"
+	default:
+		return "a " + kind
+	}
 }
 
 func inKubernetes() bool { return os.Getenv("KUBERNETES_SERVICE_HOST") != "" }
@@ -136,6 +184,9 @@ func (c *serveConfig) validate() error {
 	if c.name == "" {
 		return errors.New("give the replica a name, with --name leasehold-0 or $POD_NAME")
 	}
+	if !podName.MatchString(c.name) {
+		return fmt.Errorf("--name is %q; it must be the name of a set and a number, such as leasehold-0, in lower case", c.name)
+	}
 	if c.dataDir == "" {
 		return errors.New("say where the data is to be kept, with --data-dir")
 	}
@@ -151,20 +202,50 @@ func (c *serveConfig) validate() error {
 	if err := c.timing.Validate(); err != nil {
 		return fmt.Errorf("the flags --leader-elect-… do not fit together: %w", err)
 	}
-	if c.writeWait < time.Second || c.writeWait > time.Minute {
-		return fmt.Errorf("--write-wait is %s; it may be 1s to 1m", c.writeWait)
-	}
-	if c.quota < 16*mebibyte {
-		return fmt.Errorf("--quota-bytes is %d; it must be at least %d", c.quota, 16*mebibyte)
-	}
-	if c.historyRetention < time.Second {
-		return fmt.Errorf("--history-retention is %s; it must be at least 1s", c.historyRetention)
+	if err := c.validateLimits(); err != nil {
+		return err
 	}
 	if err := c.validateAddresses(); err != nil {
 		return err
 	}
-	_, err := c.where()
-	return err
+	if _, err := c.where(); err != nil {
+		return err
+	}
+	return c.validateReplicas()
+}
+
+func (c *serveConfig) validateLimits() error {
+	if c.writeWait < time.Second || c.writeWait > maxWriteWait {
+		return fmt.Errorf("--write-wait is %s; it may be 1s to %s", c.writeWait, maxWriteWait)
+	}
+	if c.quota < minQuota {
+		return fmt.Errorf("--quota-bytes is %d; it must be at least %d (128 MiB)", c.quota, minQuota)
+	}
+	if c.historyRetention < time.Second {
+		return fmt.Errorf("--history-retention is %s; it must be at least 1s", c.historyRetention)
+	}
+	if c.heartbeat < time.Millisecond {
+		return fmt.Errorf("--etcd-heartbeat-interval is %s; it must be at least 1ms", c.heartbeat)
+	}
+	if c.electionTimeout/heartbeatsPerElection < c.heartbeat || c.electionTimeout > maxElectionTimeout {
+		return fmt.Errorf("--etcd-election-timeout is %s; it must be at least five times --etcd-heartbeat-interval (%s), and at most %s",
+			c.electionTimeout, c.heartbeat, maxElectionTimeout)
+	}
+	return nil
+}
+
+// validateReplicas is for replicas outside Kubernetes; inside, the StatefulSet says how many there are.
+func (c *serveConfig) validateReplicas() error {
+	if c.replicas == 0 {
+		return nil
+	}
+	if c.peers == "" {
+		return errors.New("--replicas is for use with --peers; without them the StatefulSet says how many replicas there are")
+	}
+	if peers := strings.Count(c.peers, "="); c.replicas < 1 || c.replicas > peers {
+		return fmt.Errorf("--replicas is %d, but --peers names %d; it may be 1 to %[2]d", c.replicas, peers)
+	}
+	return nil
 }
 
 func (c *serveConfig) validateAddresses() error {
@@ -178,7 +259,20 @@ func (c *serveConfig) validateAddresses() error {
 			return fmt.Errorf("--%s is %q; it must be HOST:PORT or :PORT", flag, address)
 		}
 	}
+	if c.listenClient != "" && !loopbackOnly(c.listenClient) {
+		return fmt.Errorf("--listen-client is %q; it must be a loopback address such as 127.0.0.1:2379, or empty: "+
+			"what is written there goes around the leader", c.listenClient)
+	}
 	return nil
+}
+
+// loopbackOnly tells whether only this machine can reach the address.
+func loopbackOnly(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 // set is the name of the StatefulSet: the pod's without its ordinal.
@@ -195,7 +289,7 @@ func (c *serveConfig) where() (member.Peers, error) {
 	if c.peers != "" {
 		var err error
 		if peers, err = member.ParsePeers(c.set(), c.peers); err != nil {
-			return member.Peers{}, fmt.Errorf("--peers: %w", err)
+			return member.Peers{}, fmt.Errorf("--%w", err) // it begins with "peers: "
 		}
 	}
 	if _, err := peers.Ordinal(c.name); err != nil {
