@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -229,7 +231,17 @@ func (r *replica) members(ctx context.Context) ([]api.Member, error) {
 	for _, m := range infos {
 		members = append(members, api.Member{Pod: m.Name, Voter: m.Voter})
 	}
+	slices.SortFunc(members, func(a, b api.Member) int { return cmp.Compare(r.ordinal(a.Pod), r.ordinal(b.Pod)) })
 	return members, nil
+}
+
+// ordinal is that of a pod's name; one that is none of ours sorts first.
+func (r *replica) ordinal(pod string) int {
+	n, err := r.peers.Ordinal(pod)
+	if err != nil {
+		return -1
+	}
+	return n
 }
 
 func (r *replica) jobs() []jobs.Job {

@@ -61,9 +61,21 @@ func (l *StoreLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord
 }
 
 func (l *StoreLock) read(ctx context.Context) (*clientv3.GetResponse, error) {
+	return persist(ctx, func(ctx context.Context) (*clientv3.GetResponse, error) { return l.cfg.KV.Get(ctx, l.cfg.Key) })
+}
+
+// persist repeats a request until it is answered or lockLimit is over: etcd fails what is under way when its
+// leader changes, which is just when the lock is released in a handover.
+func persist[T any](ctx context.Context, request func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, lockLimit)
 	defer cancel()
-	return l.cfg.KV.Get(ctx, l.cfg.Key)
+	for {
+		answer, err := request(ctx)
+		if err == nil || ctx.Err() != nil {
+			return answer, err
+		}
+		waitChanged(ctx, nil, 20*time.Millisecond)
+	}
 }
 
 // Create writes the record if there is none.
@@ -77,16 +89,16 @@ func (l *StoreLock) Update(ctx context.Context, record resourcelock.LeaderElecti
 }
 
 func (l *StoreLock) swap(ctx context.Context, version int64, record resourcelock.LeaderElectionRecord) error {
-	ctx, cancel := context.WithTimeout(ctx, lockLimit)
-	defer cancel()
 	value, err := json.Marshal(lockRecord{record, l.cfg.BootID})
 	if err != nil {
 		return err
 	}
-	resp, err := l.cfg.KV.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(l.cfg.Key), "=", version)).
-		Then(clientv3.OpPut(l.cfg.Key, string(value))).
-		Commit()
+	resp, err := persist(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return l.cfg.KV.Txn(ctx).
+			If(clientv3.Compare(clientv3.ModRevision(l.cfg.Key), "=", version)).
+			Then(clientv3.OpPut(l.cfg.Key, string(value))).
+			Commit()
+	})
 	switch {
 	case err != nil:
 		return err

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
@@ -94,6 +95,7 @@ func TestStoreLock(t *testing.T) {
 		"TheWatchSendsTheHolderAndNobodyWhenItIsFree": storeWatch,
 		"TheWatchIsBegunAgainWithWhatItHasMissed":     storeWatchAgain,
 		"ARequestThatHangsHasALimit":                  storeHangs,
+		"AChangeOfEtcdsLeaderIsSatOut":                storePersists,
 	} {
 		t.Run(name, func(t *testing.T) { test(&etcd{t, client, t.Name()}) })
 	}
@@ -275,4 +277,27 @@ func storeHangs(e *etcd) {
 	if _, _, err := a.Get(t.Context()); err == nil || time.Since(began) > 2*lockLimit {
 		t.Errorf("%v after %s", err, time.Since(began))
 	}
+}
+
+// changingKV fails the first read, as etcd does while its leader changes.
+type changingKV struct {
+	clientv3.KV
+	failed atomic.Bool
+}
+
+func (k *changingKV) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	if k.failed.CompareAndSwap(false, true) {
+		return nil, rpctypes.ErrLeaderChanged
+	}
+	return k.KV.Get(ctx, key, opts...)
+}
+
+// A release that comes just as etcd's leader moves must not fail: the successor would wait for the lease to run out.
+func storePersists(e *etcd) {
+	t, client, key := e.t, e.client, e.key
+	create(t, storeLock(client, key, "pod-0", "boot-a"), "pod-0")
+	a := NewStoreLock(StoreLockConfig{KV: &changingKV{KV: client.KV}, Key: key, Pod: "pod-0", BootID: "boot-a"})
+	expectHolder(t, a, "pod-0", "boot-a")
+	update(t, a, "")
+	expectHolder(t, storeLock(client, key, "pod-1", "boot-b"), "", "boot-a")
 }
