@@ -142,7 +142,7 @@ func (r *replica) open(ctx context.Context) error {
 	r.store = st
 	elected, err := election.New(election.Config{
 		Pod: r.cfg.name, BootID: r.bootID, Lock: r.newLock(client), Store: electionStore{st, r.cfg.name, r.bootID},
-		Timing: r.cfg.timing, Voter: r.member.Voter, First: r.first, PrepareMove: func(context.Context) func(context.Context) error { return r.member.MoveLeader },
+		Timing: r.cfg.timing, Voter: r.member.Voter, First: r.first, PrepareMove: r.member.PrepareMove,
 		Log: r.log.Named("election"), Metrics: r.registry,
 	})
 	if err != nil {

@@ -108,12 +108,12 @@ func (m *Member) remove(ctx context.Context, client *clientv3.Client, member *et
 // RemoveGone removes one member whose ordinal is not below the number of replicas, the highest first; never this one. A number
 // that is unknown or 0 removes nobody and is returned as an error. It is a step of a job that the leader runs.
 func (m *Member) RemoveGone(ctx context.Context) error {
-	replicas, err := m.replicas(ctx)
-	if err != nil {
-		return fmt.Errorf("members that are gone: %w", err)
-	}
-	err = m.changeOnce(ctx, func(client *clientv3.Client) error {
+	err := m.changeOnce(ctx, func(client *clientv3.Client) error {
 		members, err := list(ctx, client)
+		if err != nil {
+			return err
+		}
+		replicas, err := m.replicas(ctx) // read last: the set may be scaled up while this waits for its turn
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 
 // The process may die at any step of forming, and of joining; what is on the disk by then must lead on.
 func TestCrashWhileForming(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	for _, step := range []string{"founding a cluster", "starting etcd", "etcd is ready"} {
 		for victim := range 2 {
@@ -30,6 +31,7 @@ func TestCrashWhileForming(t *testing.T) {
 }
 
 func TestCrashWhileJoining(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	for _, step := range []string{"admitted", "starting etcd"} {
 		t.Run(strings.ReplaceAll(step, " ", "-"), func(t *testing.T) {
@@ -60,6 +62,7 @@ func (p *pod) crashAt(step string) {
 
 // The log is gone but the identity is there: the disk counts as another one.
 func TestLostLogIsALostDisk(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 3, 3)
 	before := s.pods[0].memberID(s.pods[2])
@@ -76,6 +79,7 @@ func TestLostLogIsALostDisk(t *testing.T) {
 
 // Nobody can tell the pod that it was removed, but for etcd's peers.
 func TestRemovedMemberFindsOutFromEtcd(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 3, 3)
 	p := s.followers()[0]

@@ -34,6 +34,7 @@ func TestWipedFounderWaitsAndJoins(t *testing.T) {
 }
 
 func TestWipedOrdinalZeroNeverFormsAgain(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 3, 3)
 	cluster := s.pods[1].member.ClusterID()
@@ -50,6 +51,7 @@ func TestWipedOrdinalZeroNeverFormsAgain(t *testing.T) {
 
 // The set is scaled to one just when that one has lost its disk: what there is to be saved is on the pods that leave.
 func TestWipedOrdinalZeroFindsPodsThatLeave(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 3, 3)
 	cluster := s.pods[1].member.ClusterID()
@@ -92,6 +94,7 @@ func TestForeignClusterIsRefused(t *testing.T) {
 
 // One disk of an earlier cluster among fresh ones: there must never be two clusters.
 func TestStaleDiskAmongFreshOnes(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 3, 3)
 	s.kill(s.pods...)
@@ -110,6 +113,7 @@ func TestStaleDiskAmongFreshOnes(t *testing.T) {
 }
 
 func TestRemovedMemberSetsItsDataAsideAndJoins(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 3, 3)
 	p := s.followers()[0]
@@ -124,6 +128,7 @@ func TestRemovedMemberSetsItsDataAsideAndJoins(t *testing.T) {
 }
 
 func TestRunningMemberThatIsRemovedSaysSo(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 3, 3)
 	p := s.followers()[0]
@@ -144,6 +149,7 @@ func TestRunningMemberThatIsRemovedSaysSo(t *testing.T) {
 
 // A disk that held a member once does not form a cluster, and no cluster is formed with it.
 func TestRemovedDiskNeverForms(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 2, 2)
 	s.kill(s.pods...)

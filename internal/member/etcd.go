@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
@@ -53,17 +54,40 @@ func embedded(cfg Config, ordinal int) (*embed.Config, error) {
 	e.WatchProgressNotifyInterval = watchProgress
 	e.WarningApplyDuration = slowApply
 	e.WarningUnaryRequestDuration = slowRequest
-	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(etcdLogger(cfg.Log))
 	return e, listeners(e, cfg, ordinal)
 }
 
-// etcdLogger passes on warnings and what is worse: etcd's information is about etcd, not about this service.
-func etcdLogger(log *zap.Logger) *zap.Logger {
-	log = log.Named("etcd")
-	if log.Core().Enabled(zapcore.WarnLevel) { // zap complains if the level is not in fact increased
-		log = log.WithOptions(zap.IncreaseLevel(zapcore.WarnLevel))
+// etcdLogger passes on warnings and what is worse: etcd's information is about etcd, not about this service. Once the member is
+// being stopped, what breaks because of that is no news: from then on only panics are.
+func (m *Member) etcdLogger() *zap.Logger {
+	return m.cfg.Log.Named("etcd").WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return etcdCore{Core: core, stopping: &m.stopping}
+	}))
+}
+
+// etcdCore drops what is not worth a line, by its level.
+type etcdCore struct {
+	zapcore.Core
+	stopping *atomic.Bool
+}
+
+func (c etcdCore) Enabled(level zapcore.Level) bool {
+	least := zapcore.WarnLevel
+	if c.stopping.Load() {
+		least = zapcore.PanicLevel
 	}
-	return log
+	return level >= least && c.Core.Enabled(level)
+}
+
+func (c etcdCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if !c.Enabled(entry.Level) {
+		return checked
+	}
+	return c.Core.Check(entry, checked)
+}
+
+func (c etcdCore) With(fields []zapcore.Field) zapcore.Core {
+	return etcdCore{Core: c.Core.With(fields), stopping: c.stopping}
 }
 
 func listeners(e *embed.Config, cfg Config, ordinal int) error {

@@ -13,7 +13,8 @@ import (
 
 // Forming a cluster, in three steps. Ordinal 0 writes a plan when every pod is empty. Each of the others takes the plan and has
 // itself accepted, under its disk ID, by ordinal 0. When all are accepted, all start by the plan; until then nobody does, so the
-// plan can be given up. A disk that is wiped after that is another disk: it is not accepted again, and joins.
+// plan can be given up: by the disk that made it at any time, by one that has been accepted only when nobody can have started. A
+// disk that is wiped after that is another disk: it is not accepted again, and joins.
 
 // acceptance is what a founder asks of ordinal 0, and ordinal 0's answer.
 type (
@@ -42,7 +43,7 @@ func (m *Member) makePlan(c rollCall) error {
 			return waitf("%s, which is %s and not empty", a.Name, a.State)
 		}
 	}
-	p := newPlan(m.cfg.Peers, c.replicas)
+	p := newPlan(m.cfg.Peers, c.replicas, m.identity().DiskID)
 	m.log.Info("every replica is empty: founding a cluster", zap.Strings("founders", p.names()))
 	if err := m.adopt(p, true); err != nil {
 		return err
@@ -132,7 +133,7 @@ func (m *Member) beAccepted(ctx context.Context, id identity, othersStarted bool
 	err := m.call(ctx, http.MethodPost, m.cfg.Peers.Name(0), "plan/accept", ask, &answer)
 	var f *failure
 	if errors.As(err, &f) && f.Code == http.StatusConflict {
-		return m.giveUp(f.Text)
+		return m.refused(ctx, id, f.Text)
 	}
 	if err != nil {
 		return waitf("%s to accept this disk: %v", m.cfg.Peers.Name(0), err)
@@ -144,6 +145,32 @@ func (m *Member) beAccepted(ctx context.Context, id identity, othersStarted bool
 		return waitf("%s to accept the plan", strings.Join(answer.Missing, ", "))
 	}
 	return nil
+}
+
+// refused is called when ordinal 0 does not know this disk, or not the plan. If it has another disk than the one that the plan was
+// made on, others may have started by the plan together with that one, and need this disk for their majority.
+func (m *Member) refused(ctx context.Context, id identity, why string) error {
+	if !id.Accepted {
+		return m.giveUp(why)
+	}
+	// Asked after the refusal: what is not a member by now has not started together with the former disk.
+	answers := m.askAll(ctx, len(id.Plan.Members))
+	if answers[0].DiskID == id.Plan.DiskID {
+		return m.giveUp(why) // it does that only while not all have been accepted
+	}
+	var silent []string
+	for ordinal := 1; ordinal < len(id.Plan.Members); ordinal++ {
+		a, ok := answers[ordinal]
+		if !ok {
+			silent = append(silent, m.cfg.Peers.Name(ordinal))
+		} else if a.State == stateMember {
+			return waitf("%s, which is a member, to say so again", a.Name)
+		}
+	}
+	if len(silent) > 0 {
+		return waitf("an answer from %s: the cluster may have been formed, and its data be there (%s)", strings.Join(silent, ", "), why)
+	}
+	return m.giveUp(why)
 }
 
 // giveUp drops a plan that this disk was never started by.

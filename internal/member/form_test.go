@@ -39,6 +39,7 @@ func TestOneReplicaFormsAlone(t *testing.T) {
 }
 
 func TestFormingNeedsToKnowTheNumber(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := newSet(t, 0, 2)
 	s.run(s.pods...)
@@ -51,6 +52,7 @@ func TestFormingNeedsToKnowTheNumber(t *testing.T) {
 
 // Until every founder has been accepted nobody starts, so that the loss of any disk is no loss.
 func TestNobodyStartsBeforeAllAreAccepted(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := newSet(t, 3, 3)
 	s.pods[2].boot() // answers "empty" and does no more
@@ -66,6 +68,7 @@ func TestNobodyStartsBeforeAllAreAccepted(t *testing.T) {
 }
 
 func TestPlanIsGivenUpWhenAFounderLosesItsDisk(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := newSet(t, 3, 3)
 	s.pods[2].boot()
@@ -79,7 +82,48 @@ func TestPlanIsGivenUpWhenAFounderLosesItsDisk(t *testing.T) {
 	s.voters(s.pods...)
 }
 
+// leasehold-1 has been accepted and has not started; leasehold-0 has, with leasehold-2, and loses its disk while that is silent.
+func TestAcceptedFounderWaitsForWhoMayHaveStarted(t *testing.T) {
+	slow(t)
+	t.Parallel()
+	s := newSet(t, 3, 3)
+	s.pods[2].boot()
+	s.run(s.pods[0], s.pods[1])
+	s.pods[1].waitsFor("leasehold-2 to accept the plan")
+	s.kill(s.pods[1])
+	s.pods[2].start()
+	s.pods[0].isVoter()
+	s.pods[0].put("k")
+	cluster := s.pods[0].member.ClusterID()
+
+	s.kill(s.pods...)
+	s.pods[0].wipe()
+	s.run(s.pods[0], s.pods[1])
+	s.pods[1].waitsFor("an answer from leasehold-2: the cluster may have been formed")
+	s.run(s.pods[2])
+	s.voters(s.pods...)
+	if got := s.pods[1].member.ClusterID(); got != cluster {
+		t.Errorf("cluster %x, was %x", got, cluster)
+	}
+	s.pods[0].has("k")
+}
+
+// leasehold-0 has lost its disk, and all others answer that they have not started.
+func TestAcceptedFounderGivesALostPlanUp(t *testing.T) {
+	t.Parallel()
+	s := newSet(t, 3, 3)
+	s.pods[2].boot()
+	s.run(s.pods[0], s.pods[1])
+	s.pods[1].waitsFor("leasehold-2 to accept the plan")
+	s.kill(s.pods[0])
+	s.pods[0].wipe()
+	s.run(s.pods[0])
+	s.pods[2].start()
+	s.voters(s.pods...)
+}
+
 func TestPlanIsGivenUpWhenTheSetIsScaled(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := newSet(t, 3, 3)
 	s.pods[2].boot()

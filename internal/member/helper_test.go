@@ -42,6 +42,14 @@ type pod struct {
 	started  chan error // what Start returned
 }
 
+// slow skips a test that starts whole clusters more than once or waits out etcd's own delays.
+func slow(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes seconds of whole clusters; not with -short")
+	}
+}
+
 // newSet makes a set of some replicas, with room for more; none of its pods runs.
 func newSet(t *testing.T, replicas, room int) *set {
 	t.Helper()

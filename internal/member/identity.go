@@ -38,6 +38,7 @@ type identity struct {
 type plan struct {
 	Members map[string]string `json:"members"` // pod name to peer URL
 	Token   string            `json:"token"`   // random: it sets this cluster's IDs apart from those of all others
+	DiskID  string            `json:"disk_id"` // ordinal 0's, which made the plan
 }
 
 // complete says whether every founder has been accepted. Before that nobody starts by the plan, and it can be given up.
@@ -55,12 +56,12 @@ func (id *identity) renew() {
 	*id = identity{DiskID: randomID(), JoinOnly: true}
 }
 
-func newPlan(p Peers, replicas int) *plan {
+func newPlan(p Peers, replicas int, diskID string) *plan {
 	members := make(map[string]string, replicas)
 	for ordinal := range replicas {
 		members[p.Name(ordinal)] = p.PeerURL(ordinal)
 	}
-	return &plan{Members: members, Token: randomID()}
+	return &plan{Members: members, Token: randomID(), DiskID: diskID}
 }
 
 // ids computes the IDs that etcd derives from the plan.

@@ -12,6 +12,7 @@ import (
 )
 
 func TestFourthPodJoins(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 3, 4)
 	s.pods[0].put("k")
@@ -22,6 +23,7 @@ func TestFourthPodJoins(t *testing.T) {
 }
 
 func TestTwoPodsJoinAtOnce(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 3, 5)
 	s.replicas.Store(5)
@@ -31,6 +33,7 @@ func TestTwoPodsJoinAtOnce(t *testing.T) {
 
 // A pod that dies between its addition and its start asks again, and is the same member; on another disk it is not.
 func TestRepeatedJoinIsTheSameMember(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 3, 4)
 	s.replicas.Store(4)
@@ -77,6 +80,7 @@ func (p *pod) credentials() map[string]any {
 }
 
 func TestTwinDoesNotEvictALiveMember(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 3, 3)
 	leader, victim := s.leader(), s.followers()[0]
@@ -91,6 +95,7 @@ func TestTwinDoesNotEvictALiveMember(t *testing.T) {
 }
 
 func TestOnlyTheLeaderChangesTheMembership(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 3, 3)
 	leader, follower := s.leader(), s.followers()[0]
@@ -107,6 +112,7 @@ func TestOnlyTheLeaderChangesTheMembership(t *testing.T) {
 }
 
 func TestLearnerThatNeverStartsIsDropped(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := newSet(t, 1, 2)
 	s.grace = time.Second

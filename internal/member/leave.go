@@ -14,22 +14,35 @@ import (
 
 const moveTimeout = 500 * time.Millisecond
 
-// MoveLeader hands etcd's leadership, if this member has it, to the most advanced of the voters that answer: one try, bounded by
-// an election timeout or two. Proposals are dropped while it moves. It returns nil if there is nothing to hand over, or nobody to
-// hand it to.
+// MoveLeader hands etcd's leadership over: PrepareMove, and the move at once.
 func (m *Member) MoveLeader(ctx context.Context) error {
-	return m.moveLeader(ctx, m.cfg.Peers.bound())
+	return m.PrepareMove(ctx)(ctx)
 }
 
-// moveLeader considers the pods below an ordinal only.
-func (m *Member) moveLeader(ctx context.Context, below int) error {
-	s := m.server()
-	if s == nil || s.Leader() != s.MemberID() {
-		return nil
+// PrepareMove chooses to whom etcd's leadership goes, if this member has it: to the most advanced of the voters that answer, for
+// which it waits moveTimeout at most. The function that it returns, never nil, only moves: one try, bounded by two election
+// timeouts, in which proposals are dropped. It does nothing if there is nothing to hand over, or nobody to hand it to.
+func (m *Member) PrepareMove(ctx context.Context) (move func(context.Context) error) {
+	return m.prepareMove(ctx, m.cfg.Peers.bound())
+}
+
+// prepareMove considers the pods below an ordinal only.
+func (m *Member) prepareMove(ctx context.Context, below int) func(context.Context) error {
+	nothing := func(context.Context) error { return nil }
+	if s := m.server(); s == nil || s.Leader() != s.MemberID() {
+		return nothing
 	}
 	target, ok := m.mostAdvanced(ctx, below)
 	if !ok {
-		return nil
+		return nothing
+	}
+	return func(ctx context.Context) error { return m.moveTo(ctx, target) }
+}
+
+func (m *Member) moveTo(ctx context.Context, target types.ID) error {
+	s := m.server()
+	if s == nil || s.Leader() != s.MemberID() {
+		return nil // lost since
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*m.cfg.Election)
 	defer cancel()
@@ -89,7 +102,7 @@ func (m *Member) Leave(ctx context.Context) error {
 		return nil
 	}
 	m.log.Info("leaving the cluster: this pod is being scaled away", zap.Int("replicas", replicas))
-	if err := m.moveLeader(ctx, replicas); err != nil {
+	if err := m.prepareMove(ctx, replicas)(ctx); err != nil {
 		m.log.Warn("leaving with etcd's leadership", zap.Error(err)) // the leader takes it over before it removes us
 	}
 	for {

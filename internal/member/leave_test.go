@@ -7,6 +7,7 @@ import (
 )
 
 func TestScaleDown(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 5, 5)
 	s.pods[0].put("k")
@@ -26,6 +27,7 @@ func TestScaleDown(t *testing.T) {
 
 // Two pods that are scaled away stop at the same time.
 func TestTwoLeaveAtOnce(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 3, 3)
 	s.replicas.Store(1)
@@ -40,6 +42,7 @@ func TestTwoLeaveAtOnce(t *testing.T) {
 }
 
 func TestRestartingPodStays(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 3, 3)
 	before := s.pods[0].memberID(s.pods[2])
@@ -56,6 +59,7 @@ func TestRestartingPodStays(t *testing.T) {
 }
 
 func TestRemoveGone(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 4, 4)
 	leader := s.pods[0]
@@ -94,6 +98,7 @@ func TestRemoveGone(t *testing.T) {
 }
 
 func TestMoveLeader(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := form(t, 3, 3)
 	leader := s.leader()

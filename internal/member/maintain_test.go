@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap/zapcore"
 )
 
 // A member past etcd's quota takes writes again once what it holds has been deleted.
@@ -82,18 +84,46 @@ func (s *set) overfill(key func(i int) string) {
 	}
 }
 
-// hasSpace waits until the store takes writes and its file is small.
+// hasSpace waits until the store takes writes and its file is small. It writes, as pages that the last commit has freed count as in
+// use until the next one.
 func (s *set) hasSpace() {
 	s.t.Helper()
 	m := s.pods[0].member
 	eventually(s.t, func() error {
-		size, inUse := m.Size()
-		if m.Full() || size > s.quota/2 {
+		if _, err := m.Client().Put(context.Background(), "small", "v"); err != nil {
+			return err
+		}
+		if size, inUse := m.Size(); m.Full() || size > s.quota/2 {
 			return fmt.Errorf("%d of %d bytes in use", inUse, size)
 		}
-		_, err := m.Client().Put(context.Background(), "small", "v")
-		return err
+		return nil
 	})
+}
+
+// All replicas are stopped at once: nobody waits for the others, nor complains of their absence.
+func TestCloseOfAllIsQuick(t *testing.T) {
+	t.Parallel()
+	s := form(t, 3, 3)
+	start := time.Now()
+	var wg sync.WaitGroup
+	for _, p := range s.pods {
+		wg.Go(func() {
+			if err := p.member.Close(); err != nil {
+				t.Errorf("%s: %v", p.name, err)
+			}
+		})
+	}
+	wg.Wait()
+	if took := time.Since(start); took > 4*time.Second {
+		t.Errorf("Close took %v", took)
+	}
+	for _, p := range s.pods {
+		for _, line := range p.logs.FilterLevelExact(zapcore.ErrorLevel).All() {
+			if line.Time.After(start) {
+				t.Errorf("%s logs an error: %s", p.name, line.Message)
+			}
+		}
+	}
 }
 
 func TestCloseWhileStarting(t *testing.T) {

@@ -68,12 +68,13 @@ type Member struct {
 	http    *http.Client
 	times   times
 
-	life    context.Context // ends with Close or Kill
-	end     context.CancelFunc
-	running sync.WaitGroup // Start, and what goes on in the background
-	removed chan struct{}
-	closed  sync.Once
-	awaited string // for what Start waits; its goroutine's own
+	life     context.Context // ends with Close or Kill
+	end      context.CancelFunc
+	stopping atomic.Bool    // from the first step of Close or Kill on
+	running  sync.WaitGroup // Start, and what goes on in the background
+	removed  chan struct{}
+	closed   sync.Once
+	awaited  string // for what Start waits; its goroutine's own
 
 	mu      sync.Mutex
 	id      identity

@@ -182,6 +182,17 @@ func (p *pod) waitsFor(what string) {
 	})
 }
 
+// isVoter waits until the pod's member is ready and votes, whether the others do or not.
+func (p *pod) isVoter() {
+	p.set.t.Helper()
+	eventually(p.set.t, func() error {
+		if !p.member.Voter() {
+			return fmt.Errorf("%s is not a voter; it waits for %q", p.name, p.reason())
+		}
+		return nil
+	})
+}
+
 func (p *pod) put(key string) {
 	p.set.t.Helper()
 	eventually(p.set.t, func() error {

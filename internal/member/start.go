@@ -159,6 +159,7 @@ func (m *Member) begin(ctx context.Context, b bootstrap) error {
 	if err != nil {
 		return err
 	}
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(m.etcdLogger())
 	b.apply(cfg)
 	m.log.Info("starting etcd", zap.String("cluster", b.state), zap.Strings("members", slices.Sorted(maps.Keys(b.members))))
 	etcd, err := m.launch(ctx, cfg)

@@ -1,24 +1,41 @@
 package member
 
 import (
+	"context"
 	"errors"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
 )
 
-// closeTimeout bounds Close: etcd alone waits for up to 5 s and two election timeouts to hand its leadership over.
-const closeTimeout = 20 * time.Second
+const (
+	closeTimeout = 10 * time.Second
+	lastMove     = time.Second // part of closeTimeout
+)
 
-// Close stops the member, handing etcd's leadership over if it has it. It takes closeTimeout at most.
-func (m *Member) Close() error { return m.shut((*embed.Etcd).Close) }
+// Close stops the member, handing etcd's leadership over before if it has it and there is somebody who answers: etcd's own handing
+// over waits for seconds for members that are gone, as when all replicas are stopped at once. It takes closeTimeout at most.
+func (m *Member) Close() error { return m.shut(m.moveAway) }
 
 // Kill is for tests of crashes: it stops the member without handing anything over.
-func (m *Member) Kill() { _ = m.shut(kill) }
+func (m *Member) Kill() { _ = m.shut(func() {}) }
 
-func (m *Member) shut(stop func(*embed.Etcd)) error {
+// moveAway tries to hand etcd's leadership over; the others elect a leader without it as well, only later.
+func (m *Member) moveAway() {
+	ctx, cancel := context.WithTimeout(context.Background(), lastMove)
+	defer cancel()
+	if err := m.MoveLeader(ctx); err != nil {
+		m.log.Warn("stopping with etcd's leadership", zap.Error(err))
+	}
+}
+
+func (m *Member) shut(before func()) error {
 	var err error
 	m.closed.Do(func() {
+		m.stopping.Store(true)
+		timeout := time.After(closeTimeout)
+		before()
 		m.mu.Lock()
 		m.end()
 		m.mu.Unlock()
@@ -26,14 +43,14 @@ func (m *Member) shut(stop func(*embed.Etcd)) error {
 		go func() {
 			defer close(done)
 			if etcd := m.detach(); etcd != nil {
-				stop(etcd)
+				kill(etcd)
 			}
 			m.running.Wait()
 			m.http.CloseIdleConnections()
 		}()
 		select {
 		case <-done:
-		case <-time.After(closeTimeout):
+		case <-timeout:
 			err = errors.New("member: etcd did not stop in time")
 		}
 	})
