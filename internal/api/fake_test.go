@@ -114,6 +114,8 @@ func (f *fakeStore) ReadLeader(context.Context) (store.Leader, error) {
 	return f.leader, f.readLeader
 }
 
+func (f *fakeStore) Revision(context.Context) (int64, error) { return f.Reached(), nil }
+
 func (f *fakeStore) Reached() int64 { return 7 }
 
 func (f *fakeStore) FormatRevision(rev int64) string { return fmt.Sprintf("%d-%s", rev, fakeTag) }

@@ -31,6 +31,7 @@ type Store interface {
 	Leader() (store.Leader, <-chan struct{})
 	ReadLeader(ctx context.Context) (store.Leader, error)
 	Reached() int64
+	Revision(ctx context.Context) (int64, error)
 	FormatRevision(rev int64) string
 	ParseRevision(token string) (int64, error)
 }

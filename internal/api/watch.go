@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	}
 	from, changes, err := s.cfg.Store.Watch(r.Context(), r.URL.Query().Get("prefix"), after)
 	if err != nil {
-		s.fail(w, r, s.compacted(err))
+		s.fail(w, r, s.compacted(r.Context(), err))
 		return
 	}
 	s.metrics.watches.Inc()
@@ -50,7 +51,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 			if !ok {
 				return
 			}
-			st.changes(c)
+			st.changes(r.Context(), c)
 		case <-tick.C:
 			st.send(": still here\n\n")
 		case <-s.streams.Done():
@@ -72,18 +73,21 @@ func (s *Server) resumeAfter(r *http.Request) (int64, error) {
 	}
 	after, err := s.optionalRevision(token)
 	if errors.Is(err, store.ErrForeignRevision) {
-		return 0, s.compacted(store.ErrCompacted) // that history is not to be had here either
+		return 0, s.compacted(r.Context(), store.ErrCompacted) // that history is not to be had here either
 	}
 	return after, err
 }
 
 // compacted adds to ErrCompacted from where the client can go on.
-func (s *Server) compacted(err error) error {
+func (s *Server) compacted(ctx context.Context, err error) error {
 	if !errors.Is(err, store.ErrCompacted) {
 		return err
 	}
 	p := problemOf(store.ErrCompacted)
-	p.Revision = s.cfg.Store.FormatRevision(s.cfg.Store.Reached())
+	// Not Reached: that may be a moment behind, and before what has been compacted.
+	if revision, err := s.cfg.Store.Revision(ctx); err == nil {
+		p.Revision = s.cfg.Store.FormatRevision(revision)
+	}
 	return p
 }
 
@@ -96,9 +100,9 @@ type stream struct {
 	err     error
 }
 
-func (st *stream) changes(c store.Changes) {
+func (st *stream) changes(ctx context.Context, c store.Changes) {
 	if c.Err != nil {
-		st.send("event: error\ndata: " + mustJSON(problemOf(st.s.compacted(c.Err))) + "\n\n")
+		st.send("event: error\ndata: " + mustJSON(problemOf(st.s.compacted(ctx, c.Err))) + "\n\n")
 		st.err = c.Err
 		return
 	}
