@@ -176,7 +176,6 @@ func (r *replica) lead(ctx context.Context, failed <-chan error) error {
 
 	r.public.serve(r.api.Handler())
 	r.internal.serve(r.internalHandler(r.api.Internal()))
-	running.Go(func() { r.api.Start(working) })
 	campaign.Go(func() { r.election.Run(campaigning) })
 	running.Go(func() { r.scheduler.Run(working) })
 

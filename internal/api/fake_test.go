@@ -20,9 +20,8 @@ type fakeStore struct {
 	reads   []store.ReadOptions
 	ids     map[store.ID]int // how often a write came
 
-	decide     func(ctx context.Context, w *store.Write) (store.Outcome, error)
-	changes    chan store.Changes
-	readLeader error
+	decide  func(ctx context.Context, w *store.Write) (store.Outcome, error)
+	changes chan store.Changes
 }
 
 const fakeTag = "fake"
@@ -106,12 +105,6 @@ func (f *fakeStore) Leader() (store.Leader, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.leader, f.changed
-}
-
-func (f *fakeStore) ReadLeader(context.Context) (store.Leader, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.leader, f.readLeader
 }
 
 func (f *fakeStore) Revision(context.Context) (int64, error) { return f.Reached(), nil }

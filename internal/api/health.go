@@ -6,17 +6,14 @@ import "net/http"
 // process would bring neither back.
 func (s *Server) livez(w http.ResponseWriter, _ *http.Request) { plain(w, "ok") }
 
-// readyz says that this replica has caught up since it started and does not drain. Who leads does not come
-// into it: an election would else leave the Service without a pod.
+// readyz says that this replica has caught up since it started, which it had when its store was opened, and does
+// not drain. Who leads does not come into it: an election would else leave the Service without a pod.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
-	switch {
-	case s.draining.Load():
+	if s.draining.Load() {
 		s.fail(w, r, problem{Status: http.StatusServiceUnavailable, Detail: "This replica is shutting down."})
-	case !s.caughtUp.Load():
-		s.fail(w, r, problem{Status: http.StatusServiceUnavailable, Detail: "This replica has not caught up since it started."})
-	default:
-		plain(w, "ok")
+		return
 	}
+	plain(w, "ok")
 }
 
 // leaderz is 200 on the leader alone.

@@ -29,7 +29,6 @@ type Store interface {
 	Watch(ctx context.Context, prefix string, after int64) (int64, <-chan store.Changes, error)
 	Write(ctx context.Context, w *store.Write) (store.Outcome, error)
 	Leader() (store.Leader, <-chan struct{})
-	ReadLeader(ctx context.Context) (store.Leader, error)
 	Reached() int64
 	Revision(ctx context.Context) (int64, error)
 	FormatRevision(rev int64) string
@@ -77,14 +76,13 @@ type Server struct {
 	watches chan struct{} // one token a watch
 
 	draining atomic.Bool
-	caughtUp atomic.Bool
 	streams  context.Context // ends the watches when the replica drains
 	endAll   context.CancelFunc
 
 	keepAlive, watchWriteLimit time.Duration // the constants, but for tests
 }
 
-// New makes a Server that is not ready yet: Start finds out whether this replica has caught up.
+// New makes a Server. Its store is open, which means that a majority has confirmed once what it reads: it is ready.
 func New(cfg Config) *Server {
 	s := &Server{
 		cfg:     cfg,
@@ -163,25 +161,6 @@ func (s *Server) writes(r chi.Router, serve func(decoder) http.HandlerFunc) {
 	r.Delete("/v1/kv/*", serve(s.decodeDelete))
 	r.Post("/v1/kv", serve(s.decodeTransaction))
 	r.Post("/v1/jobs/{name}/run", serve(s.decodeRun))
-}
-
-// Start finds out whether this replica has caught up since it started, until it has or ctx is done. Local
-// reads go back in time until then.
-func (s *Server) Start(ctx context.Context) {
-	for ctx.Err() == nil {
-		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		_, err := s.cfg.Store.ReadLeader(attempt)
-		cancel()
-		if err == nil {
-			s.caughtUp.Store(true)
-			return
-		}
-		s.log.Warn("this replica has not caught up yet", zap.Error(err))
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-		}
-	}
 }
 
 // Drain makes the replica not ready and ends the watches. Requests go on being served.

@@ -49,7 +49,7 @@ type statusBody struct {
 func (s *Server) ownStatus() statusBody {
 	return statusBody{
 		Pod: s.cfg.Pod, BootID: s.cfg.BootID, Leading: s.cfg.Leading(),
-		Ready: s.caughtUp.Load() && !s.draining.Load(), Revision: s.cfg.Store.Reached(),
+		Ready: !s.draining.Load(), Revision: s.cfg.Store.Reached(),
 	}
 }
 

@@ -35,14 +35,13 @@ func TestClusterShowsEveryReplica(t *testing.T) {
 	s := newSet(t)
 	a := s.on("leasehold-0", leadingAs("leasehold-0", 3))
 	b := s.on("leasehold-1", believing("leasehold-0", 3))
-	b.Start(testContext(t))
 	s.reroute("leasehold-2", closedAddress(t))
 	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	t.Cleanup(silent.Close)
 	s.reroute("leasehold-3", silent.URL)
 	got := b.get("/v1/cluster").is(http.StatusOK).body
 	want := `{"leader":"leasehold-0","epoch":3,"since":"0001-01-01T00:00:00Z","replicas":[` +
-		`{"pod":"leasehold-0","voter":true,"role":"leader","reachable":true,"ready":false,"revision":"7-fake","lag":0,"boot_id":"boot-of-leasehold-0"},` +
+		`{"pod":"leasehold-0","voter":true,"role":"leader","reachable":true,"ready":true,"revision":"7-fake","lag":0,"boot_id":"boot-of-leasehold-0"},` +
 		`{"pod":"leasehold-1","voter":true,"role":"follower","reachable":true,"ready":true,"revision":"7-fake","lag":0,"boot_id":"boot-of-leasehold-1"},` +
 		`{"pod":"leasehold-2","voter":true,"role":"follower","reachable":false,"ready":false,"lag":null},` +
 		`{"pod":"leasehold-3","voter":true,"role":"follower","reachable":false,"ready":false,"lag":null}]}` + "\n"
@@ -89,24 +88,12 @@ func TestAJobCanBeRunFromAnyReplica(t *testing.T) {
 
 func TestProbes(t *testing.T) {
 	t.Parallel()
-	f := newFakeStore()
-	f.readLeader = errTest
-	r := newSet(t).on("leasehold-0", f)
+	r := newSet(t).on("leasehold-0", newFakeStore())
 	r.get("/livez").is(http.StatusOK).holds("ok\n")
-	r.get("/readyz").is(http.StatusServiceUnavailable).says("caught up")
+	r.get("/readyz").is(http.StatusOK).holds("ok\n")
 	r.get("/leaderz").is(http.StatusServiceUnavailable)
 	r.leading.Store(true)
 	r.get("/leaderz").is(http.StatusOK).holds("leading\n")
-
-	ctx, cancel := context.WithCancel(testContext(t))
-	cancel()
-	r.Start(ctx) // it gives up, and is not ready
-	r.get("/readyz").is(http.StatusServiceUnavailable)
-	f.mu.Lock()
-	f.readLeader = nil
-	f.mu.Unlock()
-	r.Start(testContext(t))
-	r.get("/readyz").is(http.StatusOK).holds("ok\n")
 	r.Drain()
 	r.get("/readyz").is(http.StatusServiceUnavailable).says("shutting down")
 	r.get("/livez").is(http.StatusOK)

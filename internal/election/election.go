@@ -10,7 +10,6 @@ package election
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -149,60 +148,6 @@ func (e *Election) Run(ctx context.Context) {
 	}
 }
 
-// Handover gives leadership up for good and in good order, if this replica leads: the store's own leadership
-// is moved first, then the write under way finishes, the record is resigned and the lock released. It blocks
-// until the record is resigned or ctx is done. The replica does not campaign again. A claim under way is
-// called off, and resigned if it was made nevertheless.
-func (e *Election) Handover(ctx context.Context) error {
-	e.mu.Lock()
-	e.drained = true
-	r, l := e.round, e.leader
-	e.mu.Unlock()
-	if r != nil {
-		defer r.cancel(errHandover)
-	}
-	if l == nil {
-		return e.callOff(ctx, r)
-	}
-	if err := e.moveStore(ctx, l.Term); err != nil {
-		e.log.Warn("the store's leadership stays", zap.Error(err))
-	}
-	e.clear(r, errHandover)
-	if err := l.Term.Resign(ctx); err != nil {
-		return fmt.Errorf("hand over: %w", err)
-	}
-	return nil
-}
-
-func (e *Election) moveStore(ctx context.Context, term Term) error {
-	ctx, cancel := context.WithTimeout(ctx, moveLimit)
-	defer cancel()
-	move := e.cfg.PrepareMove(ctx)
-	var moveErr error
-	pauseErr := term.Pause(ctx, func() { moveErr = move(ctx) })
-	return errors.Join(pauseErr, moveErr)
-}
-
-// callOff ends a round that does not lead, and gives up what it may have claimed.
-func (e *Election) callOff(ctx context.Context, r *round) error {
-	if r == nil {
-		return nil
-	}
-	r.cancel(errHandover)
-	select {
-	case <-r.over:
-	case <-ctx.Done():
-		return fmt.Errorf("hand over: %w", ctx.Err())
-	}
-	if !r.guard.hasWon() {
-		return nil
-	}
-	if err := e.cfg.Store.ResignClaim(ctx, r.claimID); err != nil {
-		return fmt.Errorf("hand over: %w", err)
-	}
-	return nil
-}
-
 var (
 	errHandover = errors.New("handover")
 	errReleased = errors.New("the lock was released")
@@ -285,117 +230,4 @@ func (e *Election) leave() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.round = nil
-}
-
-// rest has a replica that gave the lock up let another one lead first, for two retry periods at most; one
-// that drains waits for ever. It tells whether to campaign. That somebody leads already, or led before, is not
-// what it waits for: only a newer record than was known when the lock was given up counts.
-func (e *Election) rest(ctx context.Context) bool {
-	e.mu.Lock()
-	resting, since, drained := e.resting, e.since, e.drained
-	e.resting = false
-	e.mu.Unlock()
-	if drained {
-		<-ctx.Done()
-		return false
-	}
-	if !resting {
-		return true
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*e.cfg.Timing.RetryPeriod)
-	defer cancel()
-	for {
-		record, changed := e.cfg.Store.Record()
-		if record.Revision > since && !record.Resigned && record.Pod != e.cfg.Pod {
-			return true
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return true
-		}
-	}
-}
-
-// followLock starts a fresh round whenever the lock is released: a round's first attempt is immediate, where an
-// elector that waits would look only after one to two retry periods. Once for each release: a fresh elector has
-// forgotten how long it has watched a silent holder, so restarts on a mere suspicion could put a takeover off
-// for ever.
-func (e *Election) followLock(ctx context.Context) {
-	holders := e.cfg.Lock.Watch(ctx)
-	var free <-chan time.Time
-	for {
-		select {
-		case holder, ok := <-holders:
-			if !ok {
-				return
-			}
-			free = nil
-			if holder == "" {
-				free = time.After(e.holdBack())
-			}
-		case <-free:
-			free = nil
-			e.restartCampaign()
-		}
-	}
-}
-
-func (e *Election) holdBack() time.Duration {
-	if e.cfg.First() {
-		return 0
-	}
-	return holdBack
-}
-
-// restartCampaign ends the round that runs if it has not won: never one that has.
-func (e *Election) restartCampaign() {
-	e.mu.Lock()
-	r := e.round
-	e.mu.Unlock()
-	if r != nil {
-		r.guard.abandon(func() { r.cancel(errReleased) })
-	}
-}
-
-// resignGhosts gives up every record that names this boot although it does not lead by it: a claim that
-// landed after its round was over, or a term that ended without a handover.
-func (e *Election) resignGhosts(ctx context.Context) {
-	for ctx.Err() == nil {
-		record, changed := e.cfg.Store.Record()
-		if !e.ghost(record) {
-			select {
-			case <-changed:
-			case <-time.After(e.cfg.Timing.RetryPeriod):
-			case <-ctx.Done():
-			}
-			continue
-		}
-		resign, cancel := context.WithTimeout(ctx, claimLimit)
-		err := e.cfg.Store.ResignClaim(resign, record.ClaimID)
-		cancel()
-		if err != nil {
-			e.log.Warn("a claim that is not ours to keep could not be given up", zap.String("claim", record.ClaimID), zap.Error(err))
-		}
-		waitChanged(ctx, changed, e.cfg.Timing.RetryPeriod)
-	}
-}
-
-func (e *Election) ghost(record Record) bool {
-	if record.Resigned || record.Pod != e.cfg.Pod || record.BootID != e.cfg.BootID {
-		return false
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.round == nil || e.round.claimID != record.ClaimID || e.round.ctx.Err() != nil
-}
-
-func waitChanged(ctx context.Context, changed <-chan struct{}, limit time.Duration) {
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-changed:
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

@@ -1,0 +1,77 @@
+package election
+
+import (
+	"context"
+	"time"
+)
+
+// rest has a replica that gave the lock up let another one lead first, for two retry periods at most; one
+// that drains waits for ever. It tells whether to campaign. That somebody leads already, or led before, is not
+// what it waits for: only a newer record than was known when the lock was given up counts.
+func (e *Election) rest(ctx context.Context) bool {
+	e.mu.Lock()
+	resting, since, drained := e.resting, e.since, e.drained
+	e.resting = false
+	e.mu.Unlock()
+	if drained {
+		<-ctx.Done()
+		return false
+	}
+	if !resting {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*e.cfg.Timing.RetryPeriod)
+	defer cancel()
+	for {
+		record, changed := e.cfg.Store.Record()
+		if record.Revision > since && !record.Resigned && record.Pod != e.cfg.Pod {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return true
+		}
+	}
+}
+
+// followLock starts a fresh round whenever the lock is released: a round's first attempt is immediate, where an
+// elector that waits would look only after one to two retry periods. Once for each release: a fresh elector has
+// forgotten how long it has watched a silent holder, so restarts on a mere suspicion could put a takeover off
+// for ever.
+func (e *Election) followLock(ctx context.Context) {
+	holders := e.cfg.Lock.Watch(ctx)
+	var free <-chan time.Time
+	for {
+		select {
+		case holder, ok := <-holders:
+			if !ok {
+				return
+			}
+			free = nil
+			if holder == "" {
+				free = time.After(e.holdBack())
+			}
+		case <-free:
+			free = nil
+			e.restartCampaign()
+		}
+	}
+}
+
+func (e *Election) holdBack() time.Duration {
+	if e.cfg.First() {
+		return 0
+	}
+	return holdBack
+}
+
+// restartCampaign ends the round that runs if it has not won: never one that has.
+func (e *Election) restartCampaign() {
+	e.mu.Lock()
+	r := e.round
+	e.mu.Unlock()
+	if r != nil {
+		r.guard.abandon(func() { r.cancel(errReleased) })
+	}
+}
