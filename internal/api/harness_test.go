@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -23,42 +22,13 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.uber.org/zap"
 
+	"github.com/leasehold/leasehold/internal/etcdtest"
 	"github.com/leasehold/leasehold/internal/store"
 )
 
 // The tests run replicas of the API in one process, each with a public and an internal server. Where it
 // matters what is stored they stand on the real store, over one etcd member; where a case is HTTP or routing
 // alone they stand on a fake of it.
-
-// startEtcd starts an etcd member that ends with the test.
-func startEtcd(t *testing.T) *embed.Etcd {
-	t.Helper()
-	cfg := embed.NewConfig()
-	cfg.Dir = t.TempDir()
-	peer := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
-	cfg.ListenClientUrls = nil
-	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
-	cfg.TickMs, cfg.ElectionMs = 10, 100
-	cfg.UnsafeNoFsync = true
-	cfg.MaxTxnOps, cfg.MaxRequestBytes = 4096, 4<<20
-	cfg.EnableGRPCGateway = false
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	etcd, err := embed.StartEtcd(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		etcd.Server.HardStop()
-		etcd.Close()
-	})
-	select {
-	case <-etcd.Server.ReadyNotify():
-	case <-time.After(time.Minute):
-		t.Fatal("etcd does not become ready")
-	}
-	return etcd
-}
 
 // set is replicas that know each other's internal address.
 type set struct {
@@ -160,7 +130,7 @@ func (r *replica) countConnections(_ net.Conn, state http.ConnState) {
 func (s *set) replica(pod string, options ...func(*Config)) *replica {
 	s.t.Helper()
 	if s.etcd == nil {
-		s.etcd = startEtcd(s.t)
+		s.etcd = etcdtest.Start(s.t)
 	}
 	client := v3client.New(s.etcd.Server)
 	s.t.Cleanup(func() { _ = client.Close() })

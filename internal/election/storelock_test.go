@@ -2,8 +2,6 @@ package election
 
 import (
 	"context"
-	"net/url"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,37 +9,16 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
-	"go.uber.org/zap"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/leasehold/leasehold/internal/etcdtest"
 )
 
-// startEtcd starts a cluster of one member without a network.
+// startEtcd starts an etcd of one member and returns a client in this process.
 func startEtcd(t *testing.T) *clientv3.Client {
 	t.Helper()
-	t.Helper()
-	dir := t.TempDir()
-	cfg := embed.NewConfig()
-	cfg.Dir = filepath.Join(dir, "data")
-	cfg.UnsafeNoFsync = true
-	cfg.ListenPeerUrls = []url.URL{{Scheme: "unix", Host: "localhost:0" + strings.ReplaceAll(t.Name(), "/", "-")}}
-	cfg.ListenClientUrls = nil
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	t.Chdir(dir) // where a unix socket is made
-	e, err := embed.StartEtcd(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(e.Close)
-	select {
-	case <-e.Server.ReadyNotify():
-	case err := <-e.Err():
-		t.Fatal(err)
-	case <-time.After(30 * time.Second):
-		t.Fatal("etcd is not ready after 30 s")
-	}
-	client := v3client.New(e.Server)
+	client := v3client.New(etcdtest.Start(t).Server)
 	t.Cleanup(func() { _ = client.Close() })
 	return client
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/leasehold/leasehold/internal/etcdtest"
 	"github.com/leasehold/leasehold/internal/store"
 )
 
@@ -36,7 +37,7 @@ func (r *replica) heartbeat() (b heartbeat) {
 
 func TestTheHeartbeatNeverGoesBack(t *testing.T) {
 	t.Parallel()
-	etcd := newEtcd(t)
+	etcd := etcdtest.Start(t)
 	beats := func(st *store.Store) []Job {
 		j := Heartbeat(st.GetState)
 		j.Interval = time.Millisecond
@@ -66,7 +67,7 @@ func TestTheHeartbeatNeverGoesBack(t *testing.T) {
 
 func TestExpire(t *testing.T) {
 	t.Parallel()
-	r := start(t, newEtcd(t), "leasehold-0", these(Expire()))
+	r := start(t, etcdtest.Start(t), "leasehold-0", these(Expire()))
 	l := r.lead()
 	expires := time.Now().Add(300 * time.Millisecond).Truncate(time.Millisecond)
 	w := &store.Write{ID: store.NewID()}
@@ -96,7 +97,7 @@ func TestExpire(t *testing.T) {
 
 func TestJournalPrune(t *testing.T) {
 	t.Parallel()
-	r := start(t, newEtcd(t), "leasehold-0", these(JournalPrune()))
+	r := start(t, etcdtest.Start(t), "leasehold-0", these(JournalPrune()))
 	r.lead()
 	if s := r.shows("journal-prune", ran(1)); s.Result != "0 records pruned" || s.Error != "" {
 		t.Errorf("the run is %+v", s)
@@ -175,7 +176,7 @@ func TestCompactKeepsLessWhenSpaceIsShort(t *testing.T) {
 
 func TestCompactForgetsItsNotesBetweenTerms(t *testing.T) {
 	t.Parallel()
-	etcd := newEtcd(t)
+	etcd := etcdtest.Start(t)
 	a := start(t, etcd, "leasehold-0", these())
 	b := start(t, etcd, "leasehold-1", these())
 	h := &history{}
@@ -199,7 +200,7 @@ func TestCompactForgetsItsNotesBetweenTerms(t *testing.T) {
 
 func TestCompactOverTheStore(t *testing.T) {
 	t.Parallel()
-	r := start(t, newEtcd(t), "leasehold-0", func(st *store.Store) []Job {
+	r := start(t, etcdtest.Start(t), "leasehold-0", func(st *store.Store) []Job {
 		return []Job{Compact(CompactConfig{Retention: 0, Revision: st.Revision, Compact: st.Compact, HalfFull: func() bool { return false }})}
 	})
 	r.lead()

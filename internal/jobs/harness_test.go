@@ -3,7 +3,6 @@ package jobs
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,36 +19,6 @@ import (
 
 // The tests run the schedulers of several replicas over one etcd member. A replica leads when a test says so;
 // only the store decides what its leadership is worth.
-
-// newEtcd starts an etcd member that ends with the test.
-func newEtcd(t *testing.T) *embed.Etcd {
-	t.Helper()
-	cfg := embed.NewConfig()
-	cfg.Dir = t.TempDir()
-	peer := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
-	cfg.ListenClientUrls = nil
-	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
-	cfg.TickMs, cfg.ElectionMs = 10, 100
-	cfg.UnsafeNoFsync = true
-	cfg.MaxTxnOps, cfg.MaxRequestBytes = 4096, 4<<20
-	cfg.EnableGRPCGateway = false
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	etcd, err := embed.StartEtcd(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		etcd.Server.HardStop()
-		etcd.Close()
-	})
-	select {
-	case <-etcd.Server.ReadyNotify():
-	case <-time.After(time.Minute):
-		t.Fatal("etcd does not become ready")
-	}
-	return etcd
-}
 
 // leadership is what one term gives to jobs.
 type leadership struct {

@@ -7,13 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/leasehold/leasehold/internal/etcdtest"
 	"github.com/leasehold/leasehold/internal/store"
 )
 
 func TestJobsRunWhileTheFlagIsOn(t *testing.T) {
 	t.Parallel()
 	var c, ticks counter
-	etcd := newEtcd(t)
+	etcd := etcdtest.Start(t)
 	follower := start(t, etcd, "leasehold-1", these(c.job("a", time.Millisecond)))
 	leader := start(t, etcd, "leasehold-0", these(ticks.job("b", time.Millisecond)))
 	leader.lead()
@@ -39,7 +40,7 @@ func TestJobsRunWhileTheFlagIsOn(t *testing.T) {
 func TestAJobEndsWithItsTerm(t *testing.T) {
 	t.Parallel()
 	began, ended := make(chan struct{}), make(chan error, 1)
-	r := start(t, newEtcd(t), "leasehold-0", these(Job{
+	r := start(t, etcdtest.Start(t), "leasehold-0", these(Job{
 		Name: "long", Interval: time.Hour, Run: func(ctx context.Context, l Leader) (string, error) {
 			close(began)
 			<-ctx.Done()
@@ -68,7 +69,7 @@ func TestAJobThatWasCutOffIsRunByTheNextTerm(t *testing.T) {
 	t.Parallel()
 	began := make(chan struct{}, 2)
 	var cut counter
-	r := start(t, newEtcd(t), "leasehold-0", these(Job{
+	r := start(t, etcdtest.Start(t), "leasehold-0", these(Job{
 		Name: "long", Interval: time.Hour, Run: func(ctx context.Context, _ Leader) (string, error) {
 			began <- struct{}{}
 			if cut.runs.Add(1) == 1 {
@@ -88,7 +89,7 @@ func TestANewLeaderCarriesOn(t *testing.T) {
 	t.Parallel()
 	const interval = 2 * time.Second
 	var c0, c1, never counter
-	etcd := newEtcd(t)
+	etcd := etcdtest.Start(t)
 	a := start(t, etcd, "leasehold-0", these(c0.job("a", interval), never.job("b", time.Hour)))
 	b := start(t, etcd, "leasehold-1", these(c1.job("a", interval), never.job("b", time.Hour)))
 	a.lead()
@@ -118,7 +119,7 @@ func TestANewLeaderCarriesOn(t *testing.T) {
 func TestALongGapBringsNoBurst(t *testing.T) {
 	t.Parallel()
 	var c, other counter
-	etcd := newEtcd(t)
+	etcd := etcdtest.Start(t)
 	r := start(t, etcd, "leasehold-0", these(c.job("hourly", time.Hour), other.job("tick", time.Millisecond)))
 	l := r.lead()
 	due := Status{Name: "hourly", Runs: 5, LastRun: time.Now().Add(-10 * time.Hour), NextRun: time.Now().Add(-9 * time.Hour)}
@@ -140,7 +141,7 @@ func TestALongGapBringsNoBurst(t *testing.T) {
 func TestAClockThatWasAheadStopsNoJob(t *testing.T) {
 	t.Parallel()
 	var c counter
-	etcd := newEtcd(t)
+	etcd := etcdtest.Start(t)
 	r := start(t, etcd, "leasehold-0", these(c.job("hourly", time.Hour)))
 	l := r.lead()
 	r.shows("hourly", ran(1))
@@ -157,7 +158,7 @@ func TestAClockThatWasAheadStopsNoJob(t *testing.T) {
 func TestOneBadJobStopsNoOther(t *testing.T) {
 	t.Parallel()
 	var good counter
-	r := start(t, newEtcd(t), "leasehold-0", these(
+	r := start(t, etcdtest.Start(t), "leasehold-0", these(
 		Job{Name: "panics", Interval: time.Millisecond, Run: func(context.Context, Leader) (string, error) { panic("at the disco") }},
 		Job{Name: "fails", Interval: time.Millisecond, Run: func(context.Context, Leader) (string, error) {
 			return "half done", errors.New("no disk")
@@ -183,7 +184,7 @@ func TestTwoLeadersNeverBothRecord(t *testing.T) {
 	t.Parallel()
 	began, deposed := make(chan struct{}), make(chan struct{})
 	var once counter
-	etcd := newEtcd(t)
+	etcd := etcdtest.Start(t)
 	a := start(t, etcd, "leasehold-0", these(Job{Name: "a", Interval: time.Hour, Run: func(context.Context, Leader) (string, error) {
 		if once.runs.Add(1) == 1 {
 			close(began)
@@ -209,7 +210,7 @@ func TestRunNow(t *testing.T) {
 	t.Parallel()
 	var c counter
 	began, free := make(chan struct{}), make(chan struct{})
-	etcd := newEtcd(t)
+	etcd := etcdtest.Start(t)
 	jobs := these(c.job("hourly", time.Hour), Job{Name: "slow", Interval: time.Hour, Run: func(context.Context, Leader) (string, error) {
 		close(began)
 		<-free
@@ -246,7 +247,7 @@ func TestARunWhoseCallerLeavesIsRecorded(t *testing.T) {
 	t.Parallel()
 	var runs counter
 	began := make(chan struct{}, 9)
-	r := start(t, newEtcd(t), "leasehold-0", these(Job{Name: "a", Interval: time.Hour, Run: func(ctx context.Context, _ Leader) (string, error) {
+	r := start(t, etcdtest.Start(t), "leasehold-0", these(Job{Name: "a", Interval: time.Hour, Run: func(ctx context.Context, _ Leader) (string, error) {
 		if runs.runs.Add(1) == 1 {
 			return "", nil
 		}
@@ -273,7 +274,7 @@ func TestARunWhoseCallerLeavesIsRecorded(t *testing.T) {
 func TestAMalformedStateIsAnError(t *testing.T) {
 	t.Parallel()
 	var c counter
-	r := start(t, newEtcd(t), "leasehold-0", these(c.job("a", time.Hour)))
+	r := start(t, etcdtest.Start(t), "leasehold-0", these(c.job("a", time.Hour)))
 	l := r.lead()
 	r.shows("a", ran(1))
 	r.settles("a")

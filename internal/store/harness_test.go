@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -14,9 +13,10 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
-	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
+
+	"github.com/leasehold/leasehold/internal/etcdtest"
 )
 
 // The tests run one etcd member and several replicas of the store over it. What the network, a slow disk or
@@ -31,35 +31,7 @@ type cluster struct {
 
 func newCluster(tb testing.TB, options ...func(*embed.Config)) *cluster {
 	tb.Helper()
-	cfg := embed.NewConfig()
-	cfg.Dir = tb.TempDir()
-	peer := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
-	cfg.ListenClientUrls = nil
-	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
-	cfg.TickMs, cfg.ElectionMs = 10, 100
-	cfg.UnsafeNoFsync = true
-	cfg.MaxTxnOps, cfg.MaxRequestBytes = 2*maxBatchOps, 2*maxBatchBytes
-	cfg.WatchProgressNotifyInterval = 100 * time.Millisecond
-	cfg.EnableGRPCGateway = false
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	for _, o := range options {
-		o(cfg)
-	}
-	etcd, err := embed.StartEtcd(cfg)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		etcd.Server.HardStop()
-		etcd.Close()
-	})
-	select {
-	case <-etcd.Server.ReadyNotify():
-	case <-time.After(time.Minute):
-		tb.Fatal("etcd does not become ready")
-	}
-	c := &cluster{t: tb, server: etcd.Server}
+	c := &cluster{t: tb, server: etcdtest.Start(tb, options...).Server}
 	c.client = c.connect()
 	return c
 }
