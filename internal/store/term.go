@@ -148,9 +148,6 @@ func (s *Store) resign(ctx context.Context, l Leader) (bool, error) {
 // Epoch is the term's fencing token.
 func (t *Term) Epoch() uint64 { return t.record.Epoch }
 
-// ClaimedAt is when this replica learned that its claim had succeeded.
-func (t *Term) ClaimedAt() time.Time { return t.claimed }
-
 // Ended is closed when the term takes no more writes. Err then tells why.
 func (t *Term) Ended() <-chan struct{} { return t.ended }
 
