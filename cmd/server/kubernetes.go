@@ -21,10 +21,12 @@ import (
 	"github.com/leasehold/leasehold/internal/store"
 )
 
-// kubernetesClients are two: requests have deadlines well below the renew deadline, a watch has none.
+// kubernetesClients are three: requests have deadlines well below the renew deadline, a watch has none, and where pods are is asked
+// without client-go's limit on the rate: the resolver has its own, and a renewal must not wait in the same queue.
 type kubernetesClients struct {
 	requests kubernetes.Interface
 	watches  kubernetes.Interface
+	pods     kubernetes.Interface
 	events   record.EventRecorder
 }
 
@@ -52,10 +54,16 @@ func connectKubernetes(cfg serveConfig) (*kubernetesClients, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
 	}
+	unlimited := rest.CopyConfig(config)
+	unlimited.QPS = -1
+	pods, err := kubernetes.NewForConfig(unlimited)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
+	}
 	broadcaster := record.NewBroadcaster()
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: requests.CoreV1().Events(cfg.leaseNamespace)})
 	events := broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "leasehold", Host: cfg.name})
-	return &kubernetesClients{requests: requests, watches: watches, events: events}, nil
+	return &kubernetesClients{requests: requests, watches: watches, pods: pods, events: events}, nil
 }
 
 // newLock is the lock that the flags name.

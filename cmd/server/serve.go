@@ -48,6 +48,9 @@ func serve(ctx context.Context, cfg serveConfig) error {
 	if err != nil {
 		return err
 	}
+	if cfg.peers == "" {
+		r.adoptResolver()
+	}
 	return r.run(ctx)
 }
 
