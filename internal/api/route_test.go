@@ -543,3 +543,26 @@ func TestALeaderStopsWhenTheClientHas(t *testing.T) {
 		t.Errorf("the store is asked to be done by %s; the client waits until %s", got, until)
 	}
 }
+
+// idleCounter counts how often the idle connections are closed.
+type idleCounter struct {
+	http.RoundTripper
+	closed int
+}
+
+func (c *idleCounter) CloseIdleConnections() { c.closed++ }
+
+func TestIdleConnectionsEndWithTheEpoch(t *testing.T) {
+	t.Parallel()
+	f := believing("leasehold-0", 1)
+	rt := newRouter(Config{Store: f}, nil)
+	idle := &idleCounter{}
+	rt.client = &http.Client{Transport: idle}
+	for _, epoch := range []uint64{1, 1, 2, 2} { // a pod that leads again has started anew
+		f.learn("leasehold-0", epoch)
+		rt.target()
+		if idle.closed != int(epoch) {
+			t.Errorf("under epoch %d idle connections were closed %d times", epoch, idle.closed)
+		}
+	}
+}

@@ -28,7 +28,7 @@ type router struct {
 
 	mu   sync.Mutex
 	hint hint
-	last string // the pod that led when a write was last brought to its leader
+	last uint64 // the epoch when a write was last brought to its leader
 }
 
 // hint is who leads as another replica told it; it counts while it is newer than the record known here.
@@ -56,9 +56,9 @@ func (rt *router) target() target {
 	if rt.hint.epoch > t.epoch {
 		t.pod, t.epoch = rt.hint.pod, rt.hint.epoch
 	}
-	if t.pod != rt.last {
-		rt.last = t.pod
-		rt.client.CloseIdleConnections() // a pod that leads again may have another address by then
+	if t.epoch != rt.last {
+		rt.last = t.epoch
+		rt.client.CloseIdleConnections() // the pod that leads now may have led before, at another address
 	}
 	return t
 }

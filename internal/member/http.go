@@ -81,14 +81,14 @@ func decode(r *http.Request, into any) error {
 	return nil
 }
 
-// newHTTPClient returns a client for the internal ports. A pod that is gone must not hold a call up, and no proxy knows the pods.
+// newHTTPClient returns a client for the internal ports. A pod that is gone must not hold a call up, so each call, and they are few, has
+// a connection of its own: one that was kept may lead to where the pod has been. No proxy knows the pods.
 func newHTTPClient() *http.Client {
 	return &http.Client{
 		Timeout: admitTimeout + askTimeout,
 		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: askTimeout}).DialContext,
-			MaxIdleConnsPerHost: 2,
-			IdleConnTimeout:     30 * time.Second,
+			DialContext:       (&net.Dialer{Timeout: askTimeout}).DialContext,
+			DisableKeepAlives: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

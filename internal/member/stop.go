@@ -46,7 +46,6 @@ func (m *Member) shut(before func()) error {
 				kill(etcd)
 			}
 			m.running.Wait()
-			m.http.CloseIdleConnections()
 		}()
 		select {
 		case <-done:
