@@ -25,9 +25,15 @@ test: ## Run all tests with the race detector
 short: ## Run the quick tests
 	go test -short ./...
 
+# Where the cluster's Services cannot be reached from here, E2E_EXEC may be a command that runs another one where they can.
+.PHONY: e2e
+e2e: ## Test on the cluster of $KUBECONFIG (see test/e2e/doc.go; E2E_ARGS='-test.run Rollout' for one)
+	CGO_ENABLED=0 go test -c -tags e2e -o bin/e2e.test ./test/e2e
+	cd test/e2e && $(E2E_EXEC) ../../bin/e2e.test -test.v -test.timeout 80m $(E2E_ARGS)
+
 .PHONY: vet
 vet: ## Run go vet
-	go vet ./...
+	go vet ./... && go vet -tags e2e ./test/...
 
 .PHONY: lint
 lint: $(LINT) ## Run golangci-lint (the first time builds it into bin, which takes minutes)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -34,6 +35,17 @@ type skaffoldConfig struct {
 		} `json:"kustomize"`
 	} `json:"manifests"`
 	PortForward []portForward `json:"portForward"`
+	Verify      []struct {
+		Container struct {
+			Name  string `json:"name"`
+			Image string `json:"image"`
+		} `json:"container"`
+		ExecutionMode struct {
+			KubernetesCluster struct {
+				JobManifestPath string `json:"jobManifestPath"`
+			} `json:"kubernetesCluster"`
+		} `json:"executionMode"`
+	} `json:"verify"`
 }
 
 type portForward struct {
@@ -46,10 +58,13 @@ type portForward struct {
 
 func TestSkaffoldNamesFilesThatExist(t *testing.T) {
 	config := readSkaffold(t)
-	if len(config.Build.Artifacts) != 1 || len(config.Manifests.Kustomize.Paths) != 1 {
-		t.Fatalf("got %d artifacts and %d kustomizations, want one of each", len(config.Build.Artifacts), len(config.Manifests.Kustomize.Paths))
+	if len(config.Build.Artifacts) != 2 || len(config.Manifests.Kustomize.Paths) != 1 || len(config.Verify) != 1 {
+		t.Fatalf("got %d artifacts, %d kustomizations and %d checks; want the server and its tests, and one of each",
+			len(config.Build.Artifacts), len(config.Manifests.Kustomize.Paths), len(config.Verify))
 	}
-	mustExist(t, config.Build.Artifacts[0].Docker.Dockerfile)
+	for _, artifact := range config.Build.Artifacts {
+		mustExist(t, artifact.Docker.Dockerfile)
+	}
 	mustExist(t, filepath.Join(config.Manifests.Kustomize.Paths[0], "kustomization.yaml"))
 }
 
@@ -62,6 +77,24 @@ func TestSkaffoldDeploysTheImageItBuilds(t *testing.T) {
 	if c.ImagePullPolicy != corev1.PullIfNotPresent {
 		t.Errorf("pull policy is %q, want IfNotPresent: the image is in no registry", c.ImagePullPolicy)
 	}
+}
+
+func TestSkaffoldVerifiesWhatItDeploys(t *testing.T) {
+	config := readSkaffold(t)
+	objs := renderSkaffold(t, config)
+	verify := config.Verify[0]
+	if verify.Container.Image != config.Build.Artifacts[1].Image {
+		t.Errorf("the check runs %s, skaffold builds %s", verify.Container.Image, config.Build.Artifacts[1].Image)
+	}
+	job := the[*batchv1.Job](t, decode(t, readRoot(t, verify.ExecutionMode.KubernetesCluster.JobManifestPath)))
+	if want := the[*corev1.Namespace](t, objs).Name; job.Namespace != want {
+		t.Errorf("the check runs in namespace %s, not %s", job.Namespace, want)
+	}
+	pod := job.Spec.Template.Spec
+	if pod.Containers[0].Name != verify.Container.Name {
+		t.Errorf("skaffold looks for the container %s, the Job has %s", verify.Container.Name, pod.Containers[0].Name)
+	}
+	named[*corev1.ServiceAccount](t, objs, pod.ServiceAccountName)
 }
 
 func TestSkaffoldForwardsToWhatIsDeployed(t *testing.T) {

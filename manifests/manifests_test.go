@@ -83,7 +83,7 @@ func TestOverlayNamespaces(t *testing.T) {
 					t.Errorf("%T %s is in namespace %q, want %q", obj, m.GetName(), m.GetNamespace(), ns.Name)
 				}
 			}
-			if got := the[*rbacv1.RoleBinding](t, objs).Subjects[0].Namespace; got != ns.Name {
+			if got := named[*rbacv1.RoleBinding](t, objs, "leasehold").Subjects[0].Namespace; got != ns.Name {
 				t.Errorf("the role is bound to an account in namespace %q, want %q", got, ns.Name)
 			}
 		})
@@ -309,18 +309,18 @@ func (objs objects) checkData(t *testing.T) {
 }
 
 func (objs objects) checkPermissions(t *testing.T) {
-	role := the[*rbacv1.Role](t, objs)
+	role := named[*rbacv1.Role](t, objs, "leasehold")
 	if !reflect.DeepEqual(role.Rules, serverRules) {
 		t.Errorf("rules are\n%+v\nwant\n%+v", role.Rules, serverRules)
 	}
 	if n := len(every[*rbacv1.ClusterRole](objs)) + len(every[*rbacv1.ClusterRoleBinding](objs)); n > 0 {
 		t.Errorf("%d objects reach beyond the namespace", n)
 	}
-	binding := the[*rbacv1.RoleBinding](t, objs)
+	binding := named[*rbacv1.RoleBinding](t, objs, "leasehold")
 	if want := (rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name}); binding.RoleRef != want {
 		t.Errorf("the binding is of %+v, want %+v", binding.RoleRef, want)
 	}
-	account := the[*corev1.ServiceAccount](t, objs)
+	account := named[*corev1.ServiceAccount](t, objs, "leasehold")
 	if len(binding.Subjects) != 1 || binding.Subjects[0].Kind != "ServiceAccount" || binding.Subjects[0].Name != account.Name {
 		t.Errorf("the binding is for %+v, want the service account %s alone", binding.Subjects, account.Name)
 	}
