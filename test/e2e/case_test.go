@@ -22,6 +22,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// fullOnly is for cases that are not in the short set.
+func fullOnly(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("not in the short set")
+	}
+}
+
 // begin waits until the set is whole, and has clients write to it.
 func begin(t *testing.T) *load {
 	t.Helper()

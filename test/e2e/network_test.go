@@ -21,6 +21,7 @@ const away = 30 * time.Second
 // The clients on the majority's side go on as soon as another pod leads; those on the cut side get no
 // acknowledgment until the node is back.
 func TestCutLeaderNode(t *testing.T) {
+	fullOnly(t)
 	needHook(t)
 	l := beginAbrupt(t)
 	old := leader(t)
@@ -76,6 +77,7 @@ func checkProbe(t *testing.T, all []probed, cutAt, healedAt time.Time) {
 // The leader's containers are frozen; another pod leads; then they run on, and believe for a moment that nothing
 // has happened.
 func TestFreezeLeader(t *testing.T) {
+	fullOnly(t)
 	needHook(t)
 	l := beginAbrupt(t)
 	old := leader(t)
@@ -97,6 +99,7 @@ func TestFreezeLeader(t *testing.T) {
 
 // A majority's containers are frozen: nobody can write, and no pod may be restarted for that.
 func TestFreezeMajority(t *testing.T) {
+	fullOnly(t)
 	needHook(t)
 	l := beginAbrupt(t)
 	var before []started
@@ -124,6 +127,7 @@ func TestFreezeMajority(t *testing.T) {
 // The leader runs on, cut off, while its pod is deleted by force, its volume is lost, and another pod of its name
 // starts on another node. When the node is joined again there are two of that name for a moment.
 func TestTwin(t *testing.T) {
+	fullOnly(t)
 	needHook(t)
 	if len(nodes(t)) < 2 {
 		t.Skip("a twin needs another node to run on")
@@ -161,6 +165,7 @@ func TestTwin(t *testing.T) {
 
 // A restarted pod has a new address, while DNS gives the old one for up to 30 s. Nobody may have to wait for that.
 func TestStaleNames(t *testing.T) {
+	fullOnly(t)
 	l := begin(t)
 	pod := followers(t)[0]
 	before := start(t, pod)
@@ -183,6 +188,7 @@ func TestStaleNames(t *testing.T) {
 // Without the API server nobody can take part in the election. The pods run on, and the clients are served again
 // when it is back at the latest.
 func TestAPIServerOutage(t *testing.T) {
+	fullOnly(t)
 	needHook(t)
 	l := beginAbrupt(t)
 	var before []started

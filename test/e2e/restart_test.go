@@ -25,6 +25,7 @@ func TestDeleteLeader(t *testing.T) {
 }
 
 func TestDeleteFollower(t *testing.T) {
+	fullOnly(t)
 	l := begin(t)
 	kubectl(t, "delete", "pod", followers(t)[0])
 	l.finish(t)
@@ -41,6 +42,7 @@ func TestForceDeleteLeader(t *testing.T) {
 }
 
 func TestDeleteAllPods(t *testing.T) {
+	fullOnly(t)
 	l := beginAbrupt(t)
 	kubectl(t, "delete", "pod", "-l", podSelector) // returns when they are gone
 	gone := time.Now()
@@ -59,6 +61,7 @@ func TestRolloutRestart(t *testing.T) {
 }
 
 func TestUpgradeImage(t *testing.T) {
+	fullOnly(t)
 	next := os.Getenv("E2E_UPGRADE")
 	if next == "" {
 		t.Skip("no image to upgrade to; E2E_UPGRADE names one")
@@ -78,6 +81,7 @@ func TestUpgradeImage(t *testing.T) {
 
 // Every node is drained in turn, as in an upgrade of the cluster.
 func TestDrainNodes(t *testing.T) {
+	fullOnly(t)
 	if len(nodes(t)) < 2 {
 		t.Skip("there is one node only: a drained pod has nowhere to go")
 	}

@@ -25,6 +25,7 @@ func TestScaleToFiveAndBack(t *testing.T) {
 
 // Four pods go at once, and two of them come back to the volumes of members that were removed.
 func TestScaleToOneAndBack(t *testing.T) {
+	fullOnly(t)
 	l := begin(t)
 	scale(t, 5)
 	l.more(t, 5*clients)
@@ -32,6 +33,19 @@ func TestScaleToOneAndBack(t *testing.T) {
 	l.more(t, 5*clients)
 	scale(t, 3)
 	l.more(t, 5*clients)
+	l.finish(t)
+}
+
+// Somebody changes their mind, so members leave that have only just joined, and pods come back that are leaving.
+func TestScaleBackAtOnce(t *testing.T) {
+	fullOnly(t)
+	l := begin(t)
+	for range 3 {
+		for _, n := range []int{5, 3, 1, 3} {
+			kubectl(t, "scale", "statefulset/"+setName, fmt.Sprintf("--replicas=%d", n))
+			l.more(t, clients)
+		}
+	}
 	l.finish(t)
 }
 
@@ -73,6 +87,7 @@ func TestLoseDiskAfterDisk(t *testing.T) {
 }
 
 func TestMoveToAnotherNode(t *testing.T) {
+	fullOnly(t)
 	if len(nodes(t)) < 2 {
 		t.Skip("there is one node only")
 	}
@@ -102,6 +117,7 @@ func loseDisk(t *testing.T, pods ...string) {
 
 // With no disk left there is nothing to go on with: a new cluster forms, empty, and says so.
 func TestLoseAllDisks(t *testing.T) {
+	fullOnly(t)
 	eventually(t, func(ctx context.Context) error { return set.healthy(ctx, 3) })
 	var names []string
 	for _, p := range pods(t) {
