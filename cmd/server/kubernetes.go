@@ -8,14 +8,11 @@ import (
 	"sync/atomic"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/tools/record"
 
 	"github.com/leasehold/leasehold/internal/election"
 	"github.com/leasehold/leasehold/internal/store"
@@ -26,8 +23,7 @@ import (
 type kubernetesClients struct {
 	requests kubernetes.Interface
 	watches  kubernetes.Interface
-	pods     kubernetes.Interface
-	events   record.EventRecorder
+	events   *events
 }
 
 // connectKubernetes makes the clients where they are needed: for the Lease, and for how many replicas the
@@ -54,16 +50,18 @@ func connectKubernetes(cfg serveConfig) (*kubernetesClients, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
 	}
-	unlimited := rest.CopyConfig(config)
-	unlimited.QPS = -1
-	pods, err := kubernetes.NewForConfig(unlimited)
-	if err != nil {
-		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
+	events := newEvents(&typedcorev1.EventSinkImpl{Interface: requests.CoreV1().Events(cfg.leaseNamespace)}, cfg.name)
+	return &kubernetesClients{requests: requests, watches: watches, events: events}, nil
+}
+
+// close gives the last Events a moment to go out.
+func (k *kubernetesClients) close() {
+	if k == nil {
+		return
 	}
-	broadcaster := record.NewBroadcaster()
-	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: requests.CoreV1().Events(cfg.leaseNamespace)})
-	events := broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "leasehold", Host: cfg.name})
-	return &kubernetesClients{requests: requests, watches: watches, pods: pods, events: events}, nil
+	ctx, cancel := context.WithTimeout(context.Background(), lastEventLimit)
+	defer cancel()
+	k.events.close(ctx)
 }
 
 // newLock is the lock that the flags name.

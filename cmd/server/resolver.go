@@ -26,7 +26,7 @@ func (r *replica) newResolver() *net.Resolver {
 	for ordinal := range member.MaxReplicas {
 		hosts[r.peers.Locate(ordinal).Host] = r.peers.Name(ordinal)
 	}
-	return resolver.New(hosts, podLookup(r.kube.pods, r.cfg.namespace, r.log))
+	return resolver.New(hosts, podLookup(r.kube.requests, r.cfg.namespace, r.log))
 }
 
 // podLookup asks the API server where a pod is. What it returns is logged all the same: to the resolver an error is only a reason to

@@ -86,7 +86,7 @@ func TestResolverKnowsTheNamesByWhichPeersAreDialed(t *testing.T) {
 	t.Parallel()
 	kube := fake.NewClientset(podAt("leasehold-1", corev1.PodRunning, "10.0.0.1"))
 	r := &replica{
-		cfg: serveConfig{namespace: "here"}, kube: &kubernetesClients{pods: kube}, log: zap.NewNop(),
+		cfg: serveConfig{namespace: "here"}, kube: &kubernetesClients{requests: kube}, log: zap.NewNop(),
 		peers: member.StatefulSetPeers("leasehold", "peers", "here", 1, 2),
 	}
 	res := r.newResolver()

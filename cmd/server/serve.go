@@ -44,6 +44,7 @@ func serve(ctx context.Context, cfg serveConfig) error {
 	if err != nil {
 		return err
 	}
+	defer kube.close()
 	r, err := newReplica(cfg, kube, log.Named(cfg.name))
 	if err != nil {
 		return err

@@ -56,13 +56,16 @@ type Store interface {
 	ResignClaim(ctx context.Context, claimID string) error
 }
 
-// Lock is where the election is held. Its methods are called by one goroutine at a time, except Watch.
+// Lock is where the election is held. Its methods are called by one goroutine at a time, except Watch and
+// Announce.
 type Lock interface {
 	resourcelock.Interface
 	// HolderBoot is the boot ID under which the holder wrote the record that the last Get returned.
 	HolderBoot() string
 	// Watch sends the holder's name whenever the lock changes ("" when it is free), until ctx is done.
 	Watch(ctx context.Context) <-chan string
+	// Announce tells people of a change, where the lock has a place for that. It does not block.
+	Announce(c Change)
 }
 
 // Config is what an Election needs.
@@ -102,9 +105,10 @@ type Election struct {
 	mu      sync.Mutex
 	round   *round // the one that runs, nil between rounds
 	leader  *Leadership
-	resting bool  // the last round gave the lock up
-	since   int64 // the revision of the leader record that was the newest known then
-	drained bool  // never to campaign again
+	changed chan struct{} // closed and replaced when leader is
+	resting bool          // the last round gave the lock up
+	since   int64         // the revision of the leader record that was the newest known then
+	drained bool          // never to campaign again
 }
 
 // Leadership is handed to the work that only the leader does. Context ends with the term.
@@ -120,7 +124,7 @@ func New(cfg Config) (*Election, error) {
 	if err := cfg.Timing.Validate(); err != nil {
 		return nil, err
 	}
-	return &Election{cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Metrics)}, nil
+	return &Election{cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Metrics), changed: make(chan struct{})}, nil
 }
 
 // Leading returns the flag.
@@ -131,6 +135,13 @@ func (e *Election) Leadership() *Leadership {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.leader
+}
+
+// Watch returns what Leadership does, and a channel that is closed when that is another.
+func (e *Election) Watch() (*Leadership, <-chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.leader, e.changed
 }
 
 // Run campaigns, leads, and campaigns again until ctx is done. It returns when the lock is released.
@@ -161,10 +172,11 @@ func (e *Election) setLeading(ctx context.Context, l *Leadership) bool {
 	if ctx.Err() != nil || e.round != l.round || e.drained || !time.Now().Before(l.round.guard.validity()) {
 		return false
 	}
-	e.leader = l
 	e.leading.Store(true)
 	e.metrics.leading.Set(1)
-	e.log.Info("leading", zap.Uint64("epoch", l.Term.Epoch()))
+	change := l.round.began(l.Term)
+	e.log.Info("leading", zap.Uint64("epoch", change.Epoch), zap.String("why", change.Why))
+	e.change(l, change)
 	return true
 }
 
@@ -177,12 +189,22 @@ func (e *Election) clear(r *round, cause error) {
 		return
 	}
 	e.leading.Store(false)
-	e.leader = nil
 	e.metrics.leading.Set(0)
+	cause = r.explain(cause)
+	e.change(nil, r.ended(l.Term, cause))
 	e.mu.Unlock()
 	l.cancel(cause)
 	l.Term.End()
 	e.log.Info("not leading any more", zap.Uint64("epoch", l.Term.Epoch()), zap.Error(cause))
+}
+
+// change makes leader the current leadership, and tells of it. It is called with mu held, so that changes are told
+// of in their order.
+func (e *Election) change(leader *Leadership, c Change) {
+	e.leader = leader
+	close(e.changed)
+	e.changed = make(chan struct{})
+	e.cfg.Lock.Announce(c)
 }
 
 // runRound is one elector, from its first attempt to the end of its callbacks. A replica that drains gets none.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
@@ -25,6 +26,8 @@ type guard struct {
 	mu         sync.Mutex
 	holder     string // as the last read showed it, with a twin's marked
 	seen       Record
+	wasFree    bool  // the lock was, before the write that won the round
+	failure    error // why the last attempt to write failed, nil if it did not
 	won        bool
 	writing    bool
 	validUntil time.Time
@@ -52,6 +55,9 @@ func newGuard(cfg *Config, lost func(error)) *guard {
 func (g *guard) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	read, raw, err := g.Lock.Get(ctx)
 	if err != nil {
+		if apierrors.IsNotFound(err) {
+			g.setHolder("")
+		}
 		return nil, nil, err
 	}
 	record := *read
@@ -59,14 +65,18 @@ func (g *guard) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []
 		record.HolderIdentity = g.cfg.Pod + "/" + boot
 	}
 	record.LeaseDurationSeconds = min(record.LeaseDurationSeconds, int(maxLeases*g.cfg.Timing.LeaseDuration/time.Second))
-	g.mu.Lock()
-	g.holder = record.HolderIdentity
-	takenAway := g.won && g.holder != g.cfg.Pod
-	g.mu.Unlock()
-	if takenAway {
+	if g.setHolder(record.HolderIdentity) {
 		g.lost(fmt.Errorf("%w: %q", errTakenAway, record.HolderIdentity))
 	}
 	return &record, raw, nil
+}
+
+// setHolder keeps whom a read has shown as the holder, and tells whether the round has lost the lock to it.
+func (g *guard) setHolder(holder string) (takenAway bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.holder = holder
+	return g.won && holder != g.cfg.Pod
 }
 
 // Create writes the lock where there is none.
@@ -85,6 +95,16 @@ func (g *guard) Update(ctx context.Context, record resourcelock.LeaderElectionRe
 // write takes or renews the lock. The leader record is read before: it proves that the store answers, and
 // the claim will be conditional on what was read before the write that won the round.
 func (g *guard) write(ctx context.Context, do func() error) error {
+	err := g.tryWrite(ctx, do)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err == nil || ctx.Err() == nil || g.failure == nil { // that the time was up says less than why it was not enough
+		g.failure = err
+	}
+	return err
+}
+
+func (g *guard) tryWrite(ctx context.Context, do func() error) error {
 	if !g.cfg.Voter() {
 		return errNotVoter
 	}
@@ -127,7 +147,7 @@ func (g *guard) begin(ctx context.Context, record Record) error {
 		return ctx.Err() // abandoned, maybe
 	}
 	if !g.won {
-		g.seen = record
+		g.seen, g.wasFree = record, g.holder == ""
 	}
 	g.writing = true
 	return nil
@@ -160,6 +180,20 @@ func (g *guard) seenRecord() Record {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.seen
+}
+
+// wonBy returns what seenRecord does, and whether the lock was free when the round won it.
+func (g *guard) wonBy() (replaced Record, wasFree bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.seen, g.wasFree
+}
+
+// lastFailure is why the last attempt to take or renew the lock failed, nil if it did not.
+func (g *guard) lastFailure() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failure
 }
 
 // validity is the time until which the lock is ours, whatever happens.

@@ -270,6 +270,9 @@ type lockClient struct {
 	version    int64
 	holderBoot string
 	watchGate  faults // decides when an event of the watch is delivered
+
+	announcedMu sync.Mutex
+	announced   []Change
 }
 
 func (c *lockClient) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
@@ -340,6 +343,19 @@ func (c *lockClient) Watch(ctx context.Context) <-chan string {
 func (c *lockClient) Identity() string   { return c.pod }
 func (c *lockClient) Describe() string   { return "lock" }
 func (c *lockClient) RecordEvent(string) {}
+
+func (c *lockClient) Announce(change Change) {
+	c.announcedMu.Lock()
+	defer c.announcedMu.Unlock()
+	c.announced = append(c.announced, change)
+}
+
+// told returns what r has announced.
+func (r *replica) told() []Change {
+	r.lock.announcedMu.Lock()
+	defer r.lock.announcedMu.Unlock()
+	return append([]Change(nil), r.lock.announced...)
+}
 
 // --- the store ---
 

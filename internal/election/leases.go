@@ -6,8 +6,10 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -19,8 +21,9 @@ const BootAnnotation = "leasehold.dev/boot-id"
 // LeaseLock is client-go's lock on a Lease, with the holder's boot ID as an annotation.
 type LeaseLock struct {
 	*resourcelock.LeaseLock
-	boot  *bootLeases
-	watch coordinationclient.LeaseInterface
+	boot   *bootLeases
+	watch  coordinationclient.LeaseInterface
+	events resourcelock.EventRecorder
 }
 
 // LeaseLockConfig says which Lease, and who asks.
@@ -29,7 +32,8 @@ type LeaseLockConfig struct {
 	Pod, BootID     string
 	// Leases is used with short deadlines; Watches must have none, since a watch stays open.
 	Leases, Watches coordinationclient.LeasesGetter
-	// Events may be nil.
+	// Events records changes of leadership as Events of the Lease, in place of client-go's own, which do not say
+	// why. It may be nil.
 	Events resourcelock.EventRecorder
 }
 
@@ -40,10 +44,11 @@ func NewLeaseLock(cfg LeaseLockConfig) *LeaseLock {
 		LeaseLock: &resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: cfg.Namespace, Name: cfg.Name},
 			Client:     boot,
-			LockConfig: resourcelock.ResourceLockConfig{Identity: cfg.Pod, EventRecorder: cfg.Events},
+			LockConfig: resourcelock.ResourceLockConfig{Identity: cfg.Pod},
 		},
-		boot:  boot,
-		watch: cfg.Watches.Leases(cfg.Namespace),
+		boot:   boot,
+		watch:  cfg.Watches.Leases(cfg.Namespace),
+		events: cfg.Events,
 	}
 }
 
@@ -53,6 +58,38 @@ func (l *LeaseLock) HolderBoot() string {
 		return *boot
 	}
 	return ""
+}
+
+// Reasons of the Events.
+const (
+	reasonElected = "LeaderElected"
+	reasonStopped = "LeaderStopped"
+)
+
+// Announce implements Lock.
+func (l *LeaseLock) Announce(c Change) {
+	if l.events == nil {
+		return
+	}
+	kind, reason := corev1.EventTypeNormal, reasonElected
+	if c.To == "" {
+		reason = reasonStopped
+		if !c.Handover {
+			kind = corev1.EventTypeWarning
+		}
+	}
+	l.events.Eventf(l.reference(), kind, reason, "%s", c)
+}
+
+// reference refers to the Lease, with the UID by which "kubectl describe" finds its Events.
+func (l *LeaseLock) reference() *corev1.ObjectReference {
+	ref := &corev1.ObjectReference{
+		APIVersion: coordinationv1.SchemeGroupVersion.String(), Kind: "Lease", Namespace: l.LeaseMeta.Namespace, Name: l.LeaseMeta.Name,
+	}
+	if uid := l.boot.uid.Load(); uid != nil {
+		ref.UID = *uid
+	}
+	return ref
 }
 
 // Watch implements Lock. A watch that ends is begun again; it then starts with the Lease as it is.
@@ -91,15 +128,21 @@ func (l *LeaseLock) watchOnce(ctx context.Context, holders chan<- string) {
 	}
 }
 
-// bootLeases reads and writes the annotation that resourcelock.LeaseLock knows nothing of.
+// bootLeases reads and writes the annotation that resourcelock.LeaseLock knows nothing of, and keeps the UID.
 type bootLeases struct {
 	coordinationclient.LeasesGetter
 	own  string
 	seen atomic.Pointer[string]
+	uid  atomic.Pointer[types.UID]
 }
 
 func (b *bootLeases) Leases(namespace string) coordinationclient.LeaseInterface {
 	return &bootLease{LeaseInterface: b.LeasesGetter.Leases(namespace), boot: b}
+}
+
+func (b *bootLeases) keepUID(lease *coordinationv1.Lease) {
+	uid := lease.UID
+	b.uid.Store(&uid)
 }
 
 type bootLease struct {
@@ -112,13 +155,18 @@ func (l *bootLease) Get(ctx context.Context, name string, o metav1.GetOptions) (
 	if err == nil {
 		boot := lease.Annotations[BootAnnotation]
 		l.boot.seen.Store(&boot)
+		l.boot.keepUID(lease)
 	}
 	return lease, err
 }
 
 func (l *bootLease) Create(ctx context.Context, lease *coordinationv1.Lease, o metav1.CreateOptions) (*coordinationv1.Lease, error) {
 	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, BootAnnotation, l.boot.own)
-	return l.LeaseInterface.Create(ctx, lease, o)
+	created, err := l.LeaseInterface.Create(ctx, lease, o)
+	if err == nil {
+		l.boot.keepUID(created)
+	}
+	return created, err
 }
 
 func (l *bootLease) Update(ctx context.Context, lease *coordinationv1.Lease, o metav1.UpdateOptions) (*coordinationv1.Lease, error) {

@@ -100,7 +100,7 @@ func (r *round) awaitEnd(ctx context.Context, term Term) error {
 		case <-term.Ended():
 			return term.Err()
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return errReleased
 		}
 		expiry.Stop()
 	}

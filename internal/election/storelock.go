@@ -174,3 +174,6 @@ func (l *StoreLock) Describe() string { return "store/" + l.cfg.Key }
 
 // RecordEvent implements resourcelock.Interface. There is nobody to tell: the log says it.
 func (l *StoreLock) RecordEvent(string) {}
+
+// Announce implements Lock, as RecordEvent does.
+func (l *StoreLock) Announce(Change) {}

@@ -1,0 +1,222 @@
+package election
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/record"
+)
+
+func TestWhyALeaderWasElected(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name     string
+		replaced Record
+		wasFree  bool
+		want     string
+	}{
+		{"nobody before", Record{}, true, "the first leader"},
+		{"handover", Record{Pod: "leasehold-0", BootID: "a", Resigned: true}, true, "leasehold-0 gave leadership up"},
+		{"handover, and the lock ran out", Record{Pod: "leasehold-0", BootID: "a", Resigned: true}, false, "leasehold-0 gave leadership up"},
+		{"crash", Record{Pod: "leasehold-0", BootID: "a"}, false, "leasehold-0 had been silent for the length of its lease"},
+		{"the lock is gone", Record{Pod: "leasehold-0", BootID: "a"}, true, "leasehold-0 no longer held the lock"},
+		{"restart after a crash", Record{Pod: "leasehold-1", BootID: "a"}, false, "leasehold-1 was restarted"},
+		{"restart after a handover", Record{Pod: "leasehold-1", BootID: "a", Resigned: true}, true, "leasehold-1 was restarted"},
+		{"leading again", Record{Pod: "leasehold-1", BootID: "b", Resigned: true}, true, "nobody else took over"},
+	} {
+		if got := whyElected("leasehold-1", "b", test.replaced, test.wasFree); got != test.want {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+// tells waits until r has announced these changes and no others.
+func (r *replica) tells(want ...string) {
+	r.c.t.Helper()
+	eventually(r.c.t, func() error {
+		var got []string
+		for _, c := range r.told() {
+			got = append(got, c.String())
+		}
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("%s tells\n%s\nwant\n%s", r.name(), strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		return nil
+	})
+}
+
+func TestAHandoverIsAnnounced(t *testing.T) {
+	bubble(t, 2, func(c *cluster) {
+		t := c.t
+		c.start()
+		old := c.leader()
+		next := c.but(old)[0]
+		if err := old.election.Handover(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.leader(next)
+		old.tells(old.pod+" leads under epoch 1: the first leader", old.pod+" stopped leading under epoch 1: handover")
+		next.tells(next.pod + " leads under epoch 2: " + old.pod + " gave leadership up")
+		if got := next.told()[0]; got.From != old.pod || got.To != next.pod || got.Epoch != 2 {
+			t.Errorf("%+v", got)
+		}
+		if got := old.told()[1]; got.From != old.pod || got.To != "" || got.Epoch != 1 || !got.Handover {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestTheEndOfATermIsAnnouncedWithItsCause(t *testing.T) {
+	for name, test := range map[string]struct {
+		end func(c *cluster, r *replica)
+		why string
+	}{
+		"fenced": {
+			func(c *cluster, _ *replica) { c.store.overwrite(Record{Pod: "pod-9", BootID: "x", ClaimID: "x/1"}) },
+			"pod-9 claimed epoch 2",
+		},
+		"taken-away": {
+			func(c *cluster, _ *replica) { c.locks.overwrite(c.heldBy("pod-9", "x", c.timing.LeaseDuration)) },
+			`another pod holds the lock: "pod-9"`,
+		},
+		"not-renewed": {
+			func(_ *cluster, r *replica) { r.lock.set(only("update", failing)) },
+			"the lock was not renewed in time: injected",
+		},
+		"not-renewed-and-not-read": {
+			func(_ *cluster, r *replica) { r.lock.set(failing) },
+			"the lock was not renewed in time: injected",
+		},
+		"store-silent": {
+			func(_ *cluster, r *replica) { r.store.set(only("read", hanging)) },
+			"the lock was not renewed in time: the store does not answer: context deadline exceeded",
+		},
+		"cannot-commit": {
+			func(_ *cluster, r *replica) { r.store.lastTerm().end(errors.New("a batch got no answer")) },
+			"a batch got no answer",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, 1, func(c *cluster) {
+				c.start()
+				r := c.leader()
+				test.end(c, r)
+				within(c.t, c.timing.LeaseDuration, r.idle)
+				r.tells("pod-0 leads under epoch 1: the first leader", "pod-0 stopped leading under epoch 1: "+test.why)
+				if r.told()[1].Handover {
+					c.t.Error("that was no handover")
+				}
+			})
+		})
+	}
+}
+
+func TestATakeoverIsAnnounced(t *testing.T) {
+	bubble(t, 2, func(c *cluster) {
+		c.start()
+		old := c.leader()
+		next := c.but(old)[0]
+		old.vanish()
+		c.leader(next)
+		next.tells(next.pod + " leads under epoch 2: " + old.pod + " had been silent for the length of its lease")
+		next.vanish()
+		within(c.t, c.timing.LeaseDuration, next.idle)
+		c.locks.overwrite(nil) // somebody deletes the lock
+		third := c.add("pod-2", "boot-2")
+		third.start()
+		c.leader(third)
+		third.tells("pod-2 leads under epoch 3: " + next.pod + " no longer held the lock")
+	})
+}
+
+func TestARestartIsAnnounced(t *testing.T) {
+	bubble(t, 1, func(c *cluster) {
+		c.start()
+		c.leader().vanish()
+		restarted := c.add("pod-0", "boot-new")
+		restarted.start()
+		c.leader(restarted)
+		restarted.tells("pod-0 leads under epoch 2: pod-0 was restarted")
+	})
+}
+
+func TestWatchTellsOfEveryChange(t *testing.T) {
+	bubble(t, 1, func(c *cluster) {
+		t := c.t
+		r := c.replicas[0]
+		l, changed := r.election.Watch()
+		if l != nil {
+			t.Fatal("leads before it has begun")
+		}
+		c.start()
+		<-changed
+		l, changed = r.election.Watch()
+		if l == nil || l.Context.Err() != nil || l.Term.Epoch() != 1 {
+			t.Fatalf("%+v", l)
+		}
+		select {
+		case <-changed:
+			t.Error("closed although nothing has changed")
+		default:
+		}
+		if err := r.election.Handover(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-changed
+		if now, _ := r.election.Watch(); now != nil || l.Context.Err() == nil {
+			t.Error("the term goes on")
+		}
+	})
+}
+
+func TestTheLeaseHasAnEventForEachChange(t *testing.T) {
+	t.Parallel()
+	s := fakeAPIServer(t)
+	events := record.NewFakeRecorder(10)
+	lock := NewLeaseLock(LeaseLockConfig{
+		Namespace: s.namespace, Name: s.name, Pod: "pod-0", BootID: "boot-a", Leases: s.leases, Watches: s.leases, Events: events,
+	})
+	create(t, lock, "pod-0")
+	lock.RecordEvent("became leader") // client-go's own
+	lock.Announce(Change{To: "pod-0", Epoch: 1, Why: "the first leader"})
+	lock.Announce(Change{From: "pod-0", Epoch: 1, Why: "handover", Handover: true})
+	lock.Announce(Change{From: "pod-0", Epoch: 3, Why: "pod-1 claimed epoch 4 (100%)"})
+	for _, want := range []string{
+		"Normal LeaderElected pod-0 leads under epoch 1: the first leader",
+		"Normal LeaderStopped pod-0 stopped leading under epoch 1: handover",
+		"Warning LeaderStopped pod-0 stopped leading under epoch 3: pod-1 claimed epoch 4 (100%)",
+	} {
+		if got := <-events.Events; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if len(events.Events) > 0 {
+		t.Errorf("and also %q", <-events.Events)
+	}
+}
+
+func TestAnEventRefersToTheLease(t *testing.T) {
+	t.Parallel()
+	s := fakeAPIServer(t)
+	_, err := s.client.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Namespace: s.namespace, Name: s.name, UID: "of-the-lease",
+	}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock := s.lock("pod-0", "boot-a")
+	lock.Announce(Change{To: "pod-0"}) // nowhere, and no harm
+	expectHolder(t, lock, "", "")
+	want := corev1.ObjectReference{
+		APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: s.namespace, Name: s.name, UID: "of-the-lease",
+	}
+	if got := lock.reference(); *got != want {
+		t.Errorf("%+v, want %+v", *got, want)
+	}
+}
