@@ -7,7 +7,9 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"os/exec"
 	"path/filepath"
 	"reflect"
@@ -30,6 +32,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/leasehold/leasehold/internal/role"
 )
 
 // What the server listens on. The network policy and the Services are held against it.
@@ -40,7 +44,17 @@ var serverRules = []rbacv1.PolicyRule{
 	{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
 	{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{"leasehold"}, Verbs: []string{"get", "watch", "update"}},
 	{APIGroups: []string{"apps"}, Resources: []string{"statefulsets"}, ResourceNames: []string{"leasehold"}, Verbs: []string{"get"}},
+	{APIGroups: []string{""}, Resources: []string{"pods"}, ResourceNames: labeledPods(), Verbs: []string{"get", "patch"}},
 	{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
+}
+
+// labeledPods are the pods that the leader counts on being allowed to label.
+func labeledPods() []string {
+	var names []string
+	for i := range role.MaxPods {
+		names = append(names, fmt.Sprintf("leasehold-%d", i))
+	}
+	return names
 }
 
 func TestManifests(t *testing.T) {
@@ -49,7 +63,8 @@ func TestManifests(t *testing.T) {
 			objs := render(t, dir)
 			t.Run("selectors match the pods", objs.checkSelectors)
 			t.Run("governing service gives the pods their names", objs.checkGoverningService)
-			t.Run("client service lists ready pods", objs.checkClientService)
+			t.Run("client services list ready pods", objs.checkClientServices)
+			t.Run("leader service selects the leader", objs.checkLeaderService)
 			t.Run("service ports are container ports", objs.checkPorts)
 			t.Run("probes", objs.checkProbes)
 			t.Run("shutdown has time", objs.checkShutdown)
@@ -98,7 +113,9 @@ func (objs objects) checkSelectors(t *testing.T) {
 		"network policy":    &the[*networkingv1.NetworkPolicy](t, objs).Spec.PodSelector,
 	}
 	for _, svc := range every[*corev1.Service](objs) {
-		selectors["service "+svc.Name] = &metav1.LabelSelector{MatchLabels: svc.Spec.Selector}
+		selector := maps.Clone(svc.Spec.Selector)
+		delete(selector, role.Label) // comes and goes
+		selectors["service "+svc.Name] = &metav1.LabelSelector{MatchLabels: selector}
 	}
 	for _, c := range set.Spec.Template.Spec.TopologySpreadConstraints {
 		selectors["spread over "+c.TopologyKey] = c.LabelSelector
@@ -147,13 +164,34 @@ func (objs objects) checkGoverningService(t *testing.T) {
 	}
 }
 
-func (objs objects) checkClientService(t *testing.T) {
-	svc := named[*corev1.Service](t, objs, "leasehold-api")
-	if svc.Spec.PublishNotReadyAddresses || svc.Spec.ClusterIP == corev1.ClusterIPNone {
-		t.Error("clients would be sent to pods that are not ready")
+func (objs objects) checkClientServices(t *testing.T) {
+	for _, name := range []string{"leasehold-api", "leasehold-leader"} {
+		svc := named[*corev1.Service](t, objs, name)
+		if svc.Spec.PublishNotReadyAddresses || svc.Spec.ClusterIP == corev1.ClusterIPNone {
+			t.Errorf("%s: clients would be sent to pods that are not ready", name)
+		}
+		if len(svc.Spec.Ports) != 1 || svc.Spec.Ports[0].Port != 80 || svc.Spec.Ports[0].TargetPort.StrVal != "http" {
+			t.Errorf("%s: ports are %+v, want 80 to http alone", name, svc.Spec.Ports)
+		}
 	}
-	if len(svc.Spec.Ports) != 1 || svc.Spec.Ports[0].Port != 80 || svc.Spec.Ports[0].TargetPort.StrVal != "http" {
-		t.Errorf("ports are %+v, want 80 to http alone", svc.Spec.Ports)
+}
+
+func (objs objects) checkLeaderService(t *testing.T) {
+	for _, svc := range every[*corev1.Service](objs) {
+		want := ""
+		if svc.Name == "leasehold-leader" {
+			want = role.Leader
+		}
+		if got := svc.Spec.Selector[role.Label]; got != want {
+			t.Errorf("%s selects pods whose role is %q, want %q", svc.Name, got, want)
+		}
+	}
+	set := the[*appsv1.StatefulSet](t, objs).Spec
+	if _, ok := set.Template.Labels[role.Label]; ok {
+		t.Error("every pod is created with a role, and who leads is the leader's to say")
+	}
+	if set.Replicas != nil && *set.Replicas > role.MaxPods {
+		t.Errorf("%d replicas, the leader may label %d", *set.Replicas, role.MaxPods)
 	}
 }
 

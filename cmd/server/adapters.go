@@ -5,6 +5,7 @@ import (
 
 	"github.com/leasehold/leasehold/internal/election"
 	"github.com/leasehold/leasehold/internal/jobs"
+	"github.com/leasehold/leasehold/internal/role"
 	"github.com/leasehold/leasehold/internal/store"
 )
 
@@ -50,5 +51,16 @@ func leadershipOf(e *election.Election, pod string) func() (context.Context, job
 		}
 		term, ok := l.Term.(*store.Term)
 		return l.Context, jobs.Leader{Pod: pod, Term: term}, ok
+	}
+}
+
+// termOf gives the labeler the term under which it labels.
+func termOf(e *election.Election) func() (*role.Term, <-chan struct{}) {
+	return func() (*role.Term, <-chan struct{}) {
+		l, changed := e.Watch()
+		if l == nil {
+			return nil, changed
+		}
+		return &role.Term{Context: l.Context, Epoch: l.Term.Epoch()}, changed
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"sync/atomic"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/leasehold/leasehold/internal/election"
+	"github.com/leasehold/leasehold/internal/role"
 	"github.com/leasehold/leasehold/internal/store"
 )
 
@@ -46,6 +48,7 @@ func connectKubernetes(cfg serveConfig) (*kubernetesClients, error) {
 	}
 	short := rest.CopyConfig(config)
 	short.Timeout = cfg.timing.RenewDeadline / 3
+	short.QPS = -1 // client-go's limit of five a second would hold up the labels of a new leader; what is sent here is little
 	requests, err := kubernetes.NewForConfig(short)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
@@ -74,6 +77,17 @@ func (r *replica) newLock(client *clientv3.Client) election.Lock {
 	return election.NewLeaseLock(election.LeaseLockConfig{
 		Namespace: r.cfg.leaseNamespace, Name: r.cfg.leaseName, Pod: r.cfg.name, BootID: r.bootID,
 		Leases: r.kube.requests.CoordinationV1(), Watches: r.kube.watches.CoordinationV1(), Events: r.kube.events,
+	})
+}
+
+// newRoles makes what labels the pods; it is nil where the replicas are no pods, or the election is not Kubernetes'.
+func (r *replica) newRoles(elected *election.Election) *role.Labeler {
+	if r.cfg.lock != lockLeases || r.cfg.peers != "" {
+		return nil
+	}
+	return role.New(role.Config{
+		Pod: r.cfg.name, Name: r.peers.Name, Pods: r.kube.requests.CoreV1().Pods(r.cfg.namespace), Replicas: r.replicas,
+		Term: termOf(elected), Cluster: strconv.FormatUint(r.member.ClusterID(), 16), Log: r.log.Named("role"),
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/leasehold/leasehold/internal/election"
 	"github.com/leasehold/leasehold/internal/jobs"
 	"github.com/leasehold/leasehold/internal/member"
+	"github.com/leasehold/leasehold/internal/role"
 	"github.com/leasehold/leasehold/internal/store"
 )
 
@@ -70,6 +71,7 @@ type replica struct {
 	store     *store.Store
 	election  *election.Election
 	scheduler *jobs.Scheduler
+	roles     *role.Labeler // nil where there are no pods to label
 	api       *api.Server
 	parts     later
 }
@@ -156,6 +158,7 @@ func (r *replica) open(ctx context.Context) error {
 		Jobs: r.jobs(), Leading: elected.Leading, Leadership: leadershipOf(elected, r.cfg.name), State: st.GetState,
 		Log: r.log.Named("jobs"), Metrics: r.registry,
 	})
+	r.roles = r.newRoles(elected)
 	r.api = api.New(api.Config{
 		Pod: r.cfg.name, BootID: r.bootID, Store: st, Jobs: r.scheduler, Leading: elected.Leading,
 		InternalURL: r.peers.InternalURL, Members: r.members, WriteWait: r.cfg.writeWait, Limits: api.DefaultLimits, Connections: r.public.connections.Load,
@@ -166,7 +169,7 @@ func (r *replica) open(ctx context.Context) error {
 	return nil
 }
 
-// lead serves, campaigns and runs jobs until ctx is done or something fails, and then stops in good order:
+// lead serves, campaigns, runs jobs and labels the pods until ctx is done or something fails, and then stops in good order:
 // leadership is handed over while this replica goes on serving as a follower, and only then are the listeners
 // closed.
 func (r *replica) lead(ctx context.Context, failed <-chan error) error {
@@ -182,6 +185,9 @@ func (r *replica) lead(ctx context.Context, failed <-chan error) error {
 	r.internal.serve(r.internalHandler(r.api.Internal()))
 	campaign.Go(func() { r.election.Run(campaigning) })
 	running.Go(func() { r.scheduler.Run(working) })
+	if r.roles != nil {
+		running.Go(func() { r.roles.Run(working) })
+	}
 
 	var err error
 	select {
