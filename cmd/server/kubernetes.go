@@ -20,8 +20,7 @@ import (
 	"github.com/leasehold/leasehold/internal/store"
 )
 
-// kubernetesClients are three: requests have deadlines well below the renew deadline, a watch has none, and where pods are is asked
-// without client-go's limit on the rate: the resolver has its own, and a renewal must not wait in the same queue.
+// kubernetesClients are two: requests have deadlines well below the renew deadline, a watch has none.
 type kubernetesClients struct {
 	requests kubernetes.Interface
 	watches  kubernetes.Interface
@@ -48,7 +47,7 @@ func connectKubernetes(cfg serveConfig) (*kubernetesClients, error) {
 	}
 	short := rest.CopyConfig(config)
 	short.Timeout = cfg.timing.RenewDeadline / 3
-	short.QPS = -1 // client-go's limit of five a second would hold up the labels of a new leader; what is sent here is little
+	short.QPS = -1 // client-go's limit of five a second would have renewals, labels and the resolver wait for each other; what is sent is little
 	requests, err := kubernetes.NewForConfig(short)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kubernetes: %w", err)

@@ -15,7 +15,13 @@ type Change struct {
 	Why string
 	// Handover says that the term ended in good order.
 	Handover bool
+	// Anew says that nobody has led in this store before, though the lock had been held: where there was data before,
+	// it is gone.
+	Anew bool
 }
+
+// Amiss tells whether somebody ought to look into it.
+func (c Change) Amiss() bool { return c.Anew || c.To == "" && !c.Handover }
 
 // String is a sentence for people.
 func (c Change) String() string {
@@ -28,8 +34,11 @@ func (c Change) String() string {
 // began is the change that the start of the round's term is.
 func (r *round) began(term Term) Change {
 	cfg := &r.e.cfg
-	replaced, wasFree := r.guard.wonBy()
-	return Change{From: replaced.Pod, To: cfg.Pod, Epoch: term.Epoch(), Why: whyElected(cfg.Pod, cfg.BootID, replaced, wasFree)}
+	replaced, lock := r.guard.wonBy()
+	return Change{
+		From: replaced.Pod, To: cfg.Pod, Epoch: term.Epoch(), Why: whyElected(cfg.Pod, cfg.BootID, replaced, lock),
+		Anew: replaced.Pod == "" && lock != lockAbsent,
+	}
 }
 
 // ended is the change that the end of the round's term is.
@@ -37,9 +46,20 @@ func (r *round) ended(term Term, cause error) Change {
 	return Change{From: r.e.cfg.Pod, Epoch: term.Epoch(), Why: cause.Error(), Handover: errors.Is(cause, errHandover)}
 }
 
-// whyElected says why pod could claim, from the record that its claim replaced and from whether the lock was free.
-func whyElected(pod, bootID string, replaced Record, wasFree bool) string {
+// lockState is how a lock was before it was won.
+type lockState int
+
+const (
+	lockAbsent lockState = iota // nobody has ever held it
+	lockFree
+	lockHeld
+)
+
+// whyElected says why pod could claim, from the record that its claim replaced and from how the lock was.
+func whyElected(pod, bootID string, replaced Record, lock lockState) string {
 	switch {
+	case replaced.Pod == "" && lock != lockAbsent:
+		return "the first leader of a new, empty store, though the lock had been held before: if there was data, it is gone"
 	case replaced.Pod == "":
 		return "the first leader"
 	case replaced.Pod == pod && replaced.BootID == bootID:
@@ -48,7 +68,7 @@ func whyElected(pod, bootID string, replaced Record, wasFree bool) string {
 		return pod + " was restarted"
 	case replaced.Resigned:
 		return replaced.Pod + " gave leadership up"
-	case wasFree:
+	case lock != lockHeld:
 		return replaced.Pod + " no longer held the lock"
 	default:
 		return replaced.Pod + " had been silent for the length of its lease"

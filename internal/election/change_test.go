@@ -18,19 +18,20 @@ func TestWhyALeaderWasElected(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		replaced Record
-		wasFree  bool
+		lock     lockState
 		want     string
 	}{
-		{"nobody before", Record{}, true, "the first leader"},
-		{"handover", Record{Pod: "leasehold-0", BootID: "a", Resigned: true}, true, "leasehold-0 gave leadership up"},
-		{"handover, and the lock ran out", Record{Pod: "leasehold-0", BootID: "a", Resigned: true}, false, "leasehold-0 gave leadership up"},
-		{"crash", Record{Pod: "leasehold-0", BootID: "a"}, false, "leasehold-0 had been silent for the length of its lease"},
-		{"the lock is gone", Record{Pod: "leasehold-0", BootID: "a"}, true, "leasehold-0 no longer held the lock"},
-		{"restart after a crash", Record{Pod: "leasehold-1", BootID: "a"}, false, "leasehold-1 was restarted"},
-		{"restart after a handover", Record{Pod: "leasehold-1", BootID: "a", Resigned: true}, true, "leasehold-1 was restarted"},
-		{"leading again", Record{Pod: "leasehold-1", BootID: "b", Resigned: true}, true, "nobody else took over"},
+		{"nobody before", Record{}, lockAbsent, "the first leader"},
+		{"all disks lost", Record{}, lockHeld, "the first leader of a new, empty store, though the lock had been held before: if there was data, it is gone"},
+		{"handover", Record{Pod: "leasehold-0", BootID: "a", Resigned: true}, lockFree, "leasehold-0 gave leadership up"},
+		{"handover, and the lock ran out", Record{Pod: "leasehold-0", BootID: "a", Resigned: true}, lockHeld, "leasehold-0 gave leadership up"},
+		{"crash", Record{Pod: "leasehold-0", BootID: "a"}, lockHeld, "leasehold-0 had been silent for the length of its lease"},
+		{"the lock is gone", Record{Pod: "leasehold-0", BootID: "a"}, lockFree, "leasehold-0 no longer held the lock"},
+		{"restart after a crash", Record{Pod: "leasehold-1", BootID: "a"}, lockHeld, "leasehold-1 was restarted"},
+		{"restart after a handover", Record{Pod: "leasehold-1", BootID: "a", Resigned: true}, lockFree, "leasehold-1 was restarted"},
+		{"leading again", Record{Pod: "leasehold-1", BootID: "b", Resigned: true}, lockFree, "nobody else took over"},
 	} {
-		if got := whyElected("leasehold-1", "b", test.replaced, test.wasFree); got != test.want {
+		if got := whyElected("leasehold-1", "b", test.replaced, test.lock); got != test.want {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)
 		}
 	}

@@ -175,7 +175,11 @@ func (e *Election) setLeading(ctx context.Context, l *Leadership) bool {
 	e.leading.Store(true)
 	e.metrics.leading.Set(1)
 	change := l.round.began(l.Term)
-	e.log.Info("leading", zap.Uint64("epoch", change.Epoch), zap.String("why", change.Why))
+	level := zap.InfoLevel
+	if change.Amiss() {
+		level = zap.WarnLevel
+	}
+	e.log.Log(level, "leading", zap.Uint64("epoch", change.Epoch), zap.String("why", change.Why))
 	e.change(l, change)
 	return true
 }

@@ -26,8 +26,9 @@ type guard struct {
 	mu         sync.Mutex
 	holder     string // as the last read showed it, with a twin's marked
 	seen       Record
-	wasFree    bool  // the lock was, before the write that won the round
-	failure    error // why the last attempt to write failed, nil if it did not
+	absent     bool      // the last read found no lock
+	before     lockState // of the lock, before the write that won the round
+	failure    error     // why the last attempt to write failed, nil if it did not
 	won        bool
 	writing    bool
 	validUntil time.Time
@@ -56,7 +57,7 @@ func (g *guard) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []
 	read, raw, err := g.Lock.Get(ctx)
 	if err != nil {
 		if apierrors.IsNotFound(err) {
-			g.setHolder("")
+			g.setHolder("", true)
 		}
 		return nil, nil, err
 	}
@@ -65,17 +66,17 @@ func (g *guard) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []
 		record.HolderIdentity = g.cfg.Pod + "/" + boot
 	}
 	record.LeaseDurationSeconds = min(record.LeaseDurationSeconds, int(maxLeases*g.cfg.Timing.LeaseDuration/time.Second))
-	if g.setHolder(record.HolderIdentity) {
+	if g.setHolder(record.HolderIdentity, false) {
 		g.lost(fmt.Errorf("%w: %q", errTakenAway, record.HolderIdentity))
 	}
 	return &record, raw, nil
 }
 
-// setHolder keeps whom a read has shown as the holder, and tells whether the round has lost the lock to it.
-func (g *guard) setHolder(holder string) (takenAway bool) {
+// setHolder keeps what a read has shown, and tells whether the round has lost the lock to another holder.
+func (g *guard) setHolder(holder string, absent bool) (takenAway bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.holder = holder
+	g.holder, g.absent = holder, absent
 	return g.won && holder != g.cfg.Pod
 }
 
@@ -147,7 +148,7 @@ func (g *guard) begin(ctx context.Context, record Record) error {
 		return ctx.Err() // abandoned, maybe
 	}
 	if !g.won {
-		g.seen, g.wasFree = record, g.holder == ""
+		g.seen, g.before = record, g.state()
 	}
 	g.writing = true
 	return nil
@@ -182,11 +183,23 @@ func (g *guard) seenRecord() Record {
 	return g.seen
 }
 
-// wonBy returns what seenRecord does, and whether the lock was free when the round won it.
-func (g *guard) wonBy() (replaced Record, wasFree bool) {
+// state is that of the lock by the last read.
+func (g *guard) state() lockState {
+	switch {
+	case g.absent:
+		return lockAbsent
+	case g.holder == "":
+		return lockFree
+	default:
+		return lockHeld
+	}
+}
+
+// wonBy returns what seenRecord does, and how the lock was before the round won it.
+func (g *guard) wonBy() (replaced Record, lock lockState) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.seen, g.wasFree
+	return g.seen, g.before
 }
 
 // lastFailure is why the last attempt to take or renew the lock failed, nil if it did not.

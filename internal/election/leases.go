@@ -74,9 +74,9 @@ func (l *LeaseLock) Announce(c Change) {
 	kind, reason := corev1.EventTypeNormal, reasonElected
 	if c.To == "" {
 		reason = reasonStopped
-		if !c.Handover {
-			kind = corev1.EventTypeWarning
-		}
+	}
+	if c.Amiss() {
+		kind = corev1.EventTypeWarning
 	}
 	l.events.Eventf(l.reference(), kind, reason, "%s", c)
 }

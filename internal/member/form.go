@@ -44,7 +44,7 @@ func (m *Member) makePlan(c rollCall) error {
 		}
 	}
 	p := newPlan(m.cfg.Peers, c.replicas, m.identity().DiskID)
-	m.log.Info("every replica is empty: founding a cluster", zap.Strings("founders", p.names()))
+	m.log.Warn("every replica's disk is empty: founding a new cluster; if there was one before, its data is gone", zap.Strings("founders", p.names()))
 	if err := m.adopt(p, true); err != nil {
 		return err
 	}

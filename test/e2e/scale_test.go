@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // The leader is among those that are removed.
@@ -133,14 +132,15 @@ func TestLoseAllDisks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(logs), `"level":"warn"`) || !strings.Contains(string(logs), "new cluster") {
+	if !strings.Contains(string(logs), "founding a new cluster") {
 		t.Errorf("leasehold-0 does not say that it has founded a new cluster:\n%s", logs)
 	}
-	events, err := set.kube.CoreV1().Events(set.namespace).List(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%d events", len(events.Items))
+	eventually(t, func(context.Context) error {
+		if out := kubectl(t, "get", "events", "--field-selector=type=Warning"); !strings.Contains(out, "new, empty store") {
+			return fmt.Errorf("no event warns of a new store:\n%s", out)
+		}
+		return nil
+	})
 }
 
 // clusterID is the part of a revision that names the cluster.

@@ -246,7 +246,7 @@ func (s *statefulSet) onlyLeader(ctx context.Context, pods []corev1.Pod, leader 
 		if leads := a.status == http.StatusOK; leads != (p.Name == leader) {
 			return fmt.Errorf("%s leads, but /leaderz of %s says %d", leader, p.Name, a.status)
 		}
-		if labeled := p.Labels[roleLabel]; false && labeled != map[bool]string{true: "leader", false: "follower"}[p.Name == leader] {
+		if labeled := p.Labels[roleLabel]; labeled != map[bool]string{true: "leader", false: "follower"}[p.Name == leader] {
 			return fmt.Errorf("%s leads, but the label of %s says %q", leader, p.Name, labeled)
 		}
 	}
