@@ -83,7 +83,7 @@ func newReplica(cfg serveConfig, kube *kubernetesClients, log *zap.Logger) (*rep
 	}
 	r := &replica{
 		cfg: cfg, kube: kube, log: log, bootID: newBootID(), peers: peers,
-		registry: prometheus.NewRegistry(),
+		registry: newRegistry(),
 	}
 	r.member, err = member.New(member.Config{
 		Name: cfg.name, BootID: r.bootID, Dir: cfg.dataDir, Peers: peers, Replicas: r.replicas,

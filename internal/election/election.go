@@ -124,7 +124,9 @@ func New(cfg Config) (*Election, error) {
 	if err := cfg.Timing.Validate(); err != nil {
 		return nil, err
 	}
-	return &Election{cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Metrics), changed: make(chan struct{})}, nil
+	m := newMetrics(cfg.Metrics)
+	cfg.Lock = countedLock{cfg.Lock, m.requests}
+	return &Election{cfg: cfg, log: cfg.Log, metrics: m, changed: make(chan struct{})}, nil
 }
 
 // Leading returns the flag.

@@ -13,23 +13,30 @@ type metrics struct {
 	lastSuccess *prometheus.GaugeVec
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+// newMetrics registers the metrics. The label is not called job: that is what Prometheus calls the target. The
+// runs of every job are there from the start, so that one that never succeeds shows as a counter that stands still.
+func newMetrics(reg prometheus.Registerer, jobs []Job) *metrics {
 	auto := promauto.With(reg)
-	return &metrics{
+	m := &metrics{
 		runs: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "leasehold_job_runs_total",
 			Help: "Runs of a job on this replica, by what came of them.",
-		}, []string{"job", "result"}),
+		}, []string{"name", "result"}),
 		seconds: auto.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "leasehold_job_duration_seconds",
 			Help:    "How long a run took.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
-		}, []string{"job"}),
+		}, []string{"name"}),
 		lastSuccess: auto.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "leasehold_job_last_success_timestamp_seconds",
 			Help: "When a job last succeeded on this replica.",
-		}, []string{"job"}),
+		}, []string{"name"}),
 	}
+	for _, j := range jobs {
+		m.runs.WithLabelValues(j.Name, "success")
+		m.runs.WithLabelValues(j.Name, "error")
+	}
+	return m
 }
 
 func (m *metrics) observe(job string, took time.Duration, err error) {

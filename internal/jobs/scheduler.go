@@ -50,7 +50,7 @@ type job struct {
 
 // New makes a Scheduler that runs nothing yet.
 func New(cfg Config) *Scheduler {
-	s := &Scheduler{cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Metrics), jobs: map[string]*job{}}
+	s := &Scheduler{cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Metrics, cfg.Jobs), jobs: map[string]*job{}}
 	for _, j := range cfg.Jobs {
 		s.jobs[j.Name] = &job{Job: j}
 	}

@@ -13,8 +13,23 @@ type metrics struct {
 	claims        *prometheus.CounterVec
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(reg prometheus.Registerer, j *journal, maxRemembered int) *metrics {
 	auto := promauto.With(reg)
+	auto.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "leasehold_revision",
+		Help: "Newest revision that this replica has followed the store to.",
+	}, func() float64 {
+		reached, _ := j.progress()
+		return float64(reached)
+	})
+	auto.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "leasehold_outcomes_remembered",
+		Help: "Outcomes of writes in memory.",
+	}, func() float64 { return float64(j.size()) })
+	auto.NewGauge(prometheus.GaugeOpts{
+		Name: "leasehold_outcomes_limit",
+		Help: "Outcomes in memory from which on new writes are refused.",
+	}).Set(float64(maxRemembered))
 	return &metrics{
 		commitSeconds: auto.NewHistogram(prometheus.HistogramOpts{
 			Name:    "leasehold_commit_duration_seconds",

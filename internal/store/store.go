@@ -111,12 +111,13 @@ type Store struct {
 // until a majority of members has answered, or ctx is done.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	cfg.setDefaults()
+	j := newJournal()
 	s := &Store{
 		cfg:     cfg,
 		log:     cfg.Log,
-		metrics: newMetrics(cfg.Metrics),
+		metrics: newMetrics(cfg.Metrics, j, cfg.MaxRemembered),
 		leader:  newLeaderView(),
-		journal: newJournal(),
+		journal: j,
 	}
 	rev, err := s.load(ctx)
 	if err != nil {
