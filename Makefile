@@ -42,6 +42,16 @@ lint: $(LINT) ## Run golangci-lint (the first time builds it into bin, which tak
 $(LINT):
 	GOBIN=$(CURDIR)/bin GOFLAGS=-mod=mod go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
+.PHONY: promtool
+promtool: bin/promtool ## Get bin/promtool, with which the tests try the alerts (Debian)
+
+# From the package, of which nothing is installed: that would start a server.
+bin/promtool:
+	mkdir -p bin/deb
+	cd bin/deb && apt-get download prometheus && dpkg -x prometheus_*.deb .
+	mv bin/deb/usr/bin/promtool $@ && touch $@
+	rm -r bin/deb
+
 .PHONY: image
 image: ## Build the container image
 	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .

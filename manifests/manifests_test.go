@@ -1,6 +1,7 @@
 // Package manifests_test checks the manifests as a cluster would see them: rendered, decoded strictly into the
-// types of the Kubernetes API, and compared with each other. A wrong name in one of them is not an error that
-// any server reports; it is a Service without endpoints, or an election that may not write its Lease.
+// types of the Kubernetes API and of the Prometheus operator, and compared with each other. A wrong name in one of
+// them is not an error that any server reports; it is a Service without endpoints, an election that may not write
+// its Lease, or an alert that never fires.
 package manifests_test
 
 import (
@@ -18,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -447,7 +449,13 @@ func render(t *testing.T, dir string) objects {
 
 func decode(t *testing.T, documents []byte) objects {
 	t.Helper()
-	decoder := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	known := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, monitoringv1.AddToScheme} {
+		if err := add(known); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decoder := serializer.NewCodecFactory(known, serializer.EnableStrict).UniversalDeserializer()
 	reader := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(documents)))
 	var objs objects
 	for {
