@@ -85,6 +85,7 @@ func TestDrainNodes(t *testing.T) {
 	if len(nodes(t)) < 2 {
 		t.Skip("there is one node only: a drained pod has nowhere to go")
 	}
+	spread(t)
 	l := begin(t)
 	for _, node := range nodes(t) {
 		t.Cleanup(func() { mustCleanUp(t, "uncordon", node) })
@@ -93,6 +94,36 @@ func TestDrainNodes(t *testing.T) {
 		eventually(t, func(ctx context.Context) error { return set.podsReady(ctx, 3) })
 	}
 	l.finish(t)
+}
+
+// spread gives each pod a node of its own, as far as there are nodes. Where a volume is tied to a node, two pods that
+// share one could not both be evicted from it: the first waits for the node, and the budget for the first.
+func spread(t *testing.T) {
+	t.Helper()
+	eventually(t, func(ctx context.Context) error { return set.healthy(ctx, 3) })
+	taken := map[string]bool{}
+	var tooMany []string
+	for _, p := range pods(t) {
+		if taken[p.Spec.NodeName] {
+			tooMany = append(tooMany, p.Name)
+		}
+		taken[p.Spec.NodeName] = true
+	}
+	for _, pod := range tooMany {
+		if len(taken) == len(nodes(t)) {
+			return
+		}
+		for node := range taken {
+			t.Cleanup(func() { mustCleanUp(t, "uncordon", node) })
+			kubectl(t, "cordon", node)
+		}
+		loseDisk(t, pod)
+		eventually(t, func(ctx context.Context) error { return set.healthy(ctx, 3) })
+		for node := range taken {
+			kubectl(t, "uncordon", node)
+		}
+		taken[start(t, pod).pod.Spec.NodeName] = true
+	}
 }
 
 func kubectl(t *testing.T, args ...string) string {
