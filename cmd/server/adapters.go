@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"time"
 
+	"github.com/leasehold/leasehold/internal/api"
 	"github.com/leasehold/leasehold/internal/election"
 	"github.com/leasehold/leasehold/internal/jobs"
 	"github.com/leasehold/leasehold/internal/role"
@@ -63,4 +65,20 @@ func termOf(e *election.Election) func() (*role.Term, <-chan struct{}) {
 		}
 		return &role.Term{Context: l.Context, Epoch: l.Term.Epoch()}, changed
 	}
+}
+
+// vitalsOf is what this replica answers when it is asked whether it leads.
+func vitalsOf(e *election.Election, st *store.Store) func() api.Vitals {
+	return func() api.Vitals {
+		epoch, claiming := e.Vitals()
+		return api.Vitals{Epoch: epoch, Claiming: claiming, UndecidedMillis: st.Undecided().Milliseconds()}
+	}
+}
+
+// probe asks another replica whether it leads.
+func (r *replica) probe(ctx context.Context, pod string) (election.Vitals, error) {
+	st, err := r.api.Ask(ctx, pod)
+	return election.Vitals{
+		BootID: st.BootID, Epoch: st.Epoch, Claiming: st.Claiming, Undecided: time.Duration(st.UndecidedMillis) * time.Millisecond,
+	}, err
 }

@@ -148,7 +148,7 @@ func (r *replica) open(ctx context.Context) error {
 	r.store = st
 	elected, err := election.New(election.Config{
 		Pod: r.cfg.name, BootID: r.bootID, Lock: r.newLock(client), Store: electionStore{st, r.cfg.name, r.bootID},
-		Timing: r.cfg.timing, Voter: r.member.Voter, First: r.first, PrepareMove: r.member.PrepareMove,
+		Timing: r.cfg.timing, Voter: r.member.Voter, First: r.first, Probe: r.probe, PrepareMove: r.member.PrepareMove,
 		Log: r.log.Named("election"), Metrics: r.registry,
 	})
 	if err != nil {
@@ -160,7 +160,7 @@ func (r *replica) open(ctx context.Context) error {
 	})
 	r.roles = r.newRoles(elected)
 	r.api = api.New(api.Config{
-		Pod: r.cfg.name, BootID: r.bootID, Store: st, Jobs: r.scheduler, Leading: elected.Leading,
+		Pod: r.cfg.name, BootID: r.bootID, Store: st, Jobs: r.scheduler, Leading: elected.Leading, Vitals: vitalsOf(elected, st),
 		InternalURL: r.peers.InternalURL, Members: r.members, WriteWait: r.cfg.writeWait, Limits: api.DefaultLimits, Connections: r.public.connections.Load,
 		Log: r.log.Named("api"), Registry: r.registry,
 		Gatherer: prometheus.Gatherers{r.registry, prometheus.DefaultGatherer}, // etcd, Go and process metrics are in the latter

@@ -100,7 +100,7 @@ func (s *set) on(pod string, st Store, options ...func(*Config)) *replica {
 	registry := prometheus.NewRegistry()
 	cfg := Config{
 		Pod: pod, BootID: "boot-of-" + pod, Store: st, Jobs: &fakeJobs{pod: pod, leading: r.leading.Load},
-		Leading: r.leading.Load, InternalURL: s.internalURL, Members: s.members, WriteWait: 20 * time.Second,
+		Leading: r.leading.Load, Vitals: func() Vitals { return Vitals{Claiming: r.leading.Load()} }, InternalURL: s.internalURL, Members: s.members, WriteWait: 20 * time.Second,
 		Limits: DefaultLimits, Connections: r.conns.Load, Log: zap.NewNop(), Registry: registry, Gatherer: registry,
 	}
 	for _, o := range options {

@@ -49,6 +49,8 @@ type Config struct {
 	Jobs        Jobs
 	// Leading is the flag.
 	Leading func() bool
+	// Vitals is what other replicas are told of this one's leading.
+	Vitals func() Vitals
 	// InternalURL makes the address of another replica's internal listener out of a pod name that it
 	// validates; anything else is an error.
 	InternalURL func(pod string) (string, error)

@@ -37,19 +37,28 @@ type replicaBody struct {
 	BootID string `json:"boot_id,omitempty"`
 }
 
-// statusBody is what replicas tell each other.
-type statusBody struct {
+// Status is what replicas tell each other.
+type Status struct {
 	Pod      string `json:"pod"`
 	BootID   string `json:"boot_id"`
-	Leading  bool   `json:"leading"`
 	Ready    bool   `json:"ready"`
 	Revision int64  `json:"revision"`
+	Vitals
 }
 
-func (s *Server) ownStatus() statusBody {
-	return statusBody{
-		Pod: s.cfg.Pod, BootID: s.cfg.BootID, Leading: s.cfg.Leading(),
-		Ready: !s.draining.Load(), Revision: s.cfg.Store.Reached(),
+// Vitals say whether a replica leads, and how well.
+type Vitals struct {
+	// Epoch is that under which it leads; 0 if it does not.
+	Epoch uint64 `json:"epoch"`
+	// Claiming says that it is about to lead.
+	Claiming bool `json:"claiming"`
+	// UndecidedMillis is how long its batch under way has waited for an answer of the store.
+	UndecidedMillis int64 `json:"undecided_ms"`
+}
+
+func (s *Server) ownStatus() Status {
+	return Status{
+		Pod: s.cfg.Pod, BootID: s.cfg.BootID, Ready: !s.draining.Load(), Revision: s.cfg.Store.Reached(), Vitals: s.cfg.Vitals(),
 	}
 }
 
@@ -108,40 +117,46 @@ func (s *Server) cluster(w http.ResponseWriter, r *http.Request) {
 }
 
 // askAll returns the status of each member; the zero status for one that does not answer in time.
-func (s *Server) askAll(ctx context.Context, members []Member) []statusBody {
+func (s *Server) askAll(ctx context.Context, members []Member) []Status {
 	ctx, cancel := context.WithTimeout(ctx, statusLimit)
 	defer cancel()
-	statuses := make([]statusBody, len(members))
+	statuses := make([]Status, len(members))
 	var asked sync.WaitGroup
 	for i, m := range members {
 		if m.Pod == s.cfg.Pod {
 			statuses[i] = s.ownStatus()
 			continue
 		}
-		asked.Go(func() { statuses[i] = s.ask(ctx, m.Pod) })
+		asked.Go(func() { statuses[i], _ = s.Ask(ctx, m.Pod) }) // no answer is the zero status
 	}
 	asked.Wait()
 	return statuses
 }
 
-func (s *Server) ask(ctx context.Context, pod string) (st statusBody) {
+// Ask returns the status of another replica: the zero status if a process answers that has not started yet, or is none
+// of ours; an error if nobody answers before ctx is done.
+func (s *Server) Ask(ctx context.Context, pod string) (st Status, err error) {
 	base, err := s.cfg.InternalURL(pod)
 	if err != nil {
-		return statusBody{}
+		return Status{}, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+StatusPath, http.NoBody)
 	if err != nil {
-		return statusBody{}
+		return Status{}, err
 	}
 	resp, err := s.router.client.Do(req)
 	if err != nil {
-		return statusBody{}
+		return Status{}, err
 	}
 	defer func() { _ = resp.Body.Close() }() // it has been read
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxForwardedAnswer)).Decode(&st); err != nil {
-		return statusBody{}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxForwardedAnswer))
+	if err != nil {
+		return Status{}, err
 	}
-	return st
+	if resp.StatusCode != http.StatusOK || json.Unmarshal(body, &st) != nil || st.Pod != pod {
+		return Status{}, nil
+	}
+	return st, nil
 }
 
 // jobs lists the periodic jobs.

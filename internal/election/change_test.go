@@ -83,7 +83,10 @@ func TestTheEndOfATermIsAnnouncedWithItsCause(t *testing.T) {
 			"pod-9 claimed epoch 2",
 		},
 		"taken-away": {
-			func(c *cluster, _ *replica) { c.locks.overwrite(c.heldBy("pod-9", "x", c.timing.LeaseDuration)) },
+			func(c *cluster, _ *replica) {
+				c.meet("pod-9", Vitals{BootID: "x", Claiming: true})
+				c.locks.overwrite(c.heldBy("pod-9", "x", c.timing.LeaseDuration))
+			},
 			`another pod holds the lock: "pod-9"`,
 		},
 		"not-renewed": {

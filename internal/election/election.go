@@ -66,6 +66,8 @@ type Lock interface {
 	Watch(ctx context.Context) <-chan string
 	// Announce tells people of a change, where the lock has a place for that. It does not block.
 	Announce(c Change)
+	// Away tells whether the error says that the lock could not be reached, and nothing of the lock itself.
+	Away(err error) bool
 }
 
 // Config is what an Election needs.
@@ -76,8 +78,11 @@ type Config struct {
 	Timing      Timing
 	// Voter tells whether this replica's member votes: a learner does not campaign.
 	Voter func() bool
-	// First tells whether this replica goes first when the lock is released; the others hold back.
+	// First tells whether the store's own leadership is on this replica. It goes first when the lock is released, and
+	// takes over from a leader that is gone; the others hold back.
 	First func() bool
+	// Probe asks another pod whether it leads. An error means that it does not answer.
+	Probe func(ctx context.Context, pod string) (Vitals, error)
 	// PrepareMove chooses where the store's own leadership is to go; what it returns moves it, in one try, and is
 	// called while no write is under way.
 	PrepareMove func(ctx context.Context) (move func(ctx context.Context) error)
@@ -97,9 +102,10 @@ const (
 // Election campaigns for as long as the process lives, in rounds: client-go's elector runs once, and each
 // round is a new one.
 type Election struct {
-	cfg     Config
-	log     *zap.Logger
-	metrics *metrics
+	cfg      Config
+	log      *zap.Logger
+	metrics  *metrics
+	takeover *takeover
 
 	leading atomic.Bool // the flag; written under mu
 	mu      sync.Mutex
@@ -126,7 +132,9 @@ func New(cfg Config) (*Election, error) {
 	}
 	m := newMetrics(cfg.Metrics)
 	cfg.Lock = countedLock{cfg.Lock, m.requests}
-	return &Election{cfg: cfg, log: cfg.Log, metrics: m, changed: make(chan struct{})}, nil
+	e := &Election{cfg: cfg, log: cfg.Log, metrics: m, changed: make(chan struct{})}
+	e.takeover = &takeover{e: e}
+	return e, nil
 }
 
 // Leading returns the flag.
@@ -154,6 +162,7 @@ func (e *Election) Run(ctx context.Context) {
 	defer cancel()
 	helpers.Go(func() { e.followLock(ctx) })
 	helpers.Go(func() { e.resignGhosts(ctx) })
+	helpers.Go(func() { e.takeover.run(ctx) })
 	for n := 1; ctx.Err() == nil; n++ {
 		if e.rest(ctx) {
 			e.runRound(ctx, n)

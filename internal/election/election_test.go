@@ -122,6 +122,7 @@ func TestALossThatWasSeenEndsTheTerm(t *testing.T) {
 		c.start()
 		r := c.leader()
 		l := r.election.Leadership()
+		c.meet("stranger", Vitals{BootID: "x", Claiming: true})
 		c.locks.overwrite(c.heldBy("stranger", "x", c.timing.LeaseDuration))
 		within(t, c.timing.RetryPeriod+poll, r.idle)
 		c.locks.overwrite(c.heldBy("", "x", c.timing.LeaseDuration))
@@ -637,12 +638,12 @@ func TestTheSuccessorStartsAtOnceAndTheOthersHoldBack(t *testing.T) {
 		eventually(t, justPolled)
 		others[1].first.Store(true)
 		old.stop()
-		within(t, 2*poll, others[1].leads)
+		within(t, refusedPause+2*poll, others[1].leads) // old has not resigned, so it is asked
 		eventually(t, justPolled)
 		others[1].first.Store(false) // now nobody goes first
 		others[1].stop()
 		always(t, holdBack-2*poll, others[0].idle)
-		within(t, 4*poll, others[0].leads)
+		within(t, refusedPause+4*poll, others[0].leads)
 	})
 }
 
@@ -668,7 +669,7 @@ func TestALateReleaseNeverEndsARoundThatHasWon(t *testing.T) {
 func TestOnlyARoundThatHasNotWonIsAbandoned(t *testing.T) {
 	bubble(t, 1, func(c *cluster) {
 		t := c.t
-		guard := newGuard(&c.replicas[0].election.cfg, func(error) {})
+		guard := newGuard(c.replicas[0].election.takeover, "", func(error) {})
 		abandoned := func() (yes bool) {
 			guard.abandon(func() { yes = true })
 			return yes

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
@@ -17,11 +18,15 @@ import (
 //   - taking a twin (our name under another boot ID) for ourselves;
 //   - obeying any lease duration that the record names.
 //
+// It reports the lock of a holder that is gone as released. While the lock cannot be reached, the store's word counts
+// in its place: a renewal, while the leader record is ours; and taking the lock, where its holder is known to be gone.
 // And it knows until when the lock is ours by our own clock.
 type guard struct {
 	Lock
-	cfg  *Config
-	lost func(cause error)
+	cfg      *Config
+	claimID  string // the round's
+	takeover *takeover
+	lost     func(cause error)
 
 	mu         sync.Mutex
 	holder     string // as the last read showed it, with a twin's marked
@@ -29,6 +34,8 @@ type guard struct {
 	absent     bool      // the last read found no lock
 	before     lockState // of the lock, before the write that won the round
 	failure    error     // why the last attempt to write failed, nil if it did not
+	verdict    *verdict  // by which the lock was read last before it was won, nil if by none
+	byStore    bool      // the lock is taken on the store's word
 	won        bool
 	writing    bool
 	validUntil time.Time
@@ -46,30 +53,91 @@ var (
 	errNotOurs    = errors.New("refused: the lock is not ours to release")
 	errTakenAway  = errors.New("another pod holds the lock")
 	errSuperseded = errors.New("another claim is newer")
+	errLeads      = errors.New("another pod leads without the lock")
 )
 
-func newGuard(cfg *Config, lost func(error)) *guard {
-	return &guard{Lock: cfg.Lock, cfg: cfg, lost: lost}
+func newGuard(t *takeover, claimID string, lost func(error)) *guard {
+	return &guard{Lock: t.e.cfg.Lock, cfg: &t.e.cfg, claimID: claimID, takeover: t, lost: lost}
 }
 
-// Get reads the lock. A holder of our name under another boot ID is given another name.
+// Get reads the lock. A holder of our name under another boot ID is given another name, and one that is gone none.
 func (g *guard) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	v := g.beginRead()
+	if v != nil {
+		if v.record.Pod != "" && g.takeover.lockAway() {
+			return g.onStoresWord()
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, probedLockLimit)
+		defer cancel()
+	}
 	read, raw, err := g.Lock.Get(ctx)
 	if err != nil {
-		if apierrors.IsNotFound(err) {
-			g.setHolder("", true)
-		}
-		return nil, nil, err
+		return g.unread(err, v)
 	}
-	record := *read
-	if boot := g.HolderBoot(); record.HolderIdentity == g.cfg.Pod && boot != g.cfg.BootID {
+	record, boot := *read, g.HolderBoot()
+	holder := process{record.HolderIdentity, boot}
+	g.takeover.sawLock(holder, false)
+	if record.HolderIdentity == g.cfg.Pod && boot != g.cfg.BootID {
 		record.HolderIdentity = g.cfg.Pod + "/" + boot
 	}
 	record.LeaseDurationSeconds = min(record.LeaseDurationSeconds, int(maxLeases*g.cfg.Timing.LeaseDuration/time.Second))
-	if g.setHolder(record.HolderIdentity, false) {
+	takenAway := g.setHolder(record.HolderIdentity, false)
+	switch {
+	case v != nil && v.covers(holder), takenAway && g.outlasts(ctx, holder):
+		record.HolderIdentity = ""
+	case takenAway:
 		g.lost(fmt.Errorf("%w: %q", errTakenAway, record.HolderIdentity))
 	}
 	return &record, raw, nil
+}
+
+// beginRead returns the verdict by which a round that has not won goes.
+func (g *guard) beginRead() *verdict {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.won {
+		return nil
+	}
+	g.verdict, g.byStore = g.takeover.standing(), false
+	return g.verdict
+}
+
+// unread is what becomes of a read that failed.
+func (g *guard) unread(err error, v *verdict) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	if apierrors.IsNotFound(err) {
+		g.takeover.sawLock(process{}, false)
+		g.setHolder("", true)
+		return nil, nil, err
+	}
+	away := g.Away(err)
+	if away {
+		g.takeover.sawLock(process{}, true)
+	}
+	if away && v != nil && v.record.Pod != "" {
+		return g.onStoresWord()
+	}
+	return nil, nil, err
+}
+
+// onStoresWord reports the lock as released where it cannot be read: the write that follows does not reach it either.
+func (g *guard) onStoresWord() (*resourcelock.LeaderElectionRecord, []byte, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.byStore = true
+	return &resourcelock.LeaderElectionRecord{}, nil, nil
+}
+
+// outlasts tells whether the record is ours while the lock is free, or its holder's that is gone: the holder is one
+// that could not be told, or could not give the lock up. Then the lock is ours to take again.
+func (g *guard) outlasts(ctx context.Context, holder process) bool {
+	record, _ := g.cfg.Store.Record()
+	return g.ours(record) && (holder.pod == "" || g.takeover.e.probe(ctx, holder, record) != "")
+}
+
+// ours tells whether the record is that of this round's claim.
+func (g *guard) ours(record Record) bool {
+	return record.ClaimID == g.claimID && record.BootID == g.cfg.BootID && !record.Resigned
 }
 
 // setHolder keeps what a read has shown, and tells whether the round has lost the lock to another holder.
@@ -119,12 +187,52 @@ func (g *guard) tryWrite(ctx context.Context, do func() error) error {
 		g.lost(err)
 		return err
 	}
+	if err := g.rival(ctx, record); err != nil {
+		return err
+	}
 	if err := g.begin(ctx, record); err != nil {
 		return err
 	}
-	err = do()
+	if g.onlyStore() {
+		err = nil
+	} else if err = do(); err != nil && g.Away(err) {
+		g.takeover.sawLock(process{}, true)
+		if g.ours(record) {
+			g.cfg.Log.Info("the lock cannot be reached: the leader record counts, and it is ours", zap.Error(err))
+			err = nil
+		}
+	} else if err == nil {
+		g.takeover.sawLock(process{g.cfg.Pod, g.cfg.BootID}, false)
+	}
 	g.finish(err, start)
 	return err
+}
+
+// rival keeps the round from winning over another process that leads by the record and says so itself: it may lead on the
+// store's word, and the lock is free, or has run out, only because it cannot reach it.
+func (g *guard) rival(ctx context.Context, record Record) error {
+	leads := process{record.Pod, record.BootID}
+	if record.Pod == "" || record.Resigned || leads == (process{g.cfg.Pod, g.cfg.BootID}) || g.hasWon() || g.goesBy() != nil {
+		return nil
+	}
+	if g.takeover.e.probe(ctx, leads, record) != "" {
+		return nil
+	}
+	return fmt.Errorf("%w: %s under epoch %d", errLeads, record.Pod, record.Epoch)
+}
+
+// goesBy returns the verdict by which the lock was read, nil if by none.
+func (g *guard) goesBy() *verdict {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.verdict
+}
+
+// onlyStore tells whether the write is the one that takes a lock which cannot be reached.
+func (g *guard) onlyStore() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.byStore && !g.won
 }
 
 func (g *guard) readRecord(ctx context.Context) (Record, error) {
@@ -148,6 +256,9 @@ func (g *guard) begin(ctx context.Context, record Record) error {
 		return ctx.Err() // abandoned, maybe
 	}
 	if !g.won {
+		if err := g.verdict.check(record); err != nil {
+			return err
+		}
 		g.seen, g.before = record, g.state()
 	}
 	g.writing = true

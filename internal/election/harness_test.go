@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -340,6 +341,13 @@ func (c *lockClient) Watch(ctx context.Context) <-chan string {
 	return holders
 }
 
+// errAway stands for a lock server that cannot be reached.
+var errAway = errors.New("the lock server is away")
+
+func away(context.Context, call, func() error) error { return errAway }
+
+func (c *lockClient) Away(err error) bool { return errors.Is(err, errAway) }
+
 func (c *lockClient) Identity() string   { return c.pod }
 func (c *lockClient) Describe() string   { return "lock" }
 func (c *lockClient) RecordEvent(string) {}
@@ -599,7 +607,15 @@ type cluster struct {
 	stop     chan struct{} // ends the monitor
 	monitor  sync.WaitGroup
 
-	mu sync.Mutex // guards replicas
+	mu        sync.Mutex // guards replicas and strangers
+	strangers map[string]Vitals
+}
+
+// meet has a pod that is no replica of the test answer probes.
+func (c *cluster) meet(pod string, v Vitals) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.strangers[pod] = v
 }
 
 type replica struct {
@@ -610,9 +626,13 @@ type replica struct {
 	election  *Election
 	voter     atomic.Bool
 	first     atomic.Bool
+	answers   faults       // decides what becomes of a probe of this replica
+	undecided atomic.Int64 // a duration
 	moveStore func(context.Context) error
 	cancel    context.CancelFunc
 	done      chan struct{}
+	gone      atomic.Bool // does nothing, whatever its flag says
+	back      atomic.Bool
 	idleSince time.Time // the monitor's: holds the lock but does not lead since then
 }
 
@@ -631,7 +651,7 @@ func bubble(t *testing.T, n int, f func(c *cluster)) {
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{t: t, timing: DefaultTiming, locks: newLockServer(), store: &storeServer{}, stop: make(chan struct{})}
+	c := &cluster{t: t, timing: DefaultTiming, locks: newLockServer(), store: &storeServer{}, stop: make(chan struct{}), strangers: map[string]Vitals{}}
 	c.monitor.Go(c.watchOver)
 	t.Cleanup(c.tearDown)
 	return c
@@ -662,7 +682,7 @@ func (c *cluster) add(pod, boot string) *replica {
 	r.voter.Store(true)
 	election, err := New(Config{
 		Pod: pod, BootID: boot, Lock: r.lock, Store: r.store, Timing: c.timing,
-		Voter: r.voter.Load, First: r.first.Load,
+		Voter: r.voter.Load, First: r.first.Load, Probe: c.probe,
 		PrepareMove: func(context.Context) func(context.Context) error {
 			return func(ctx context.Context) error { return r.moveStore(ctx) }
 		},
@@ -703,6 +723,32 @@ func (r *replica) start() {
 	}()
 }
 
+// probe asks the last replica of that name.
+func (c *cluster) probe(ctx context.Context, pod string) (v Vitals, err error) {
+	c.mu.Lock()
+	stranger, known := c.strangers[pod]
+	c.mu.Unlock()
+	if known {
+		return stranger, nil
+	}
+	for _, r := range slices.Backward(c.all()) {
+		if r.pod != pod {
+			continue
+		}
+		err = r.answers.call(ctx, call{op: "probe"}, func() error {
+			v.BootID = r.boot
+			v.Epoch, v.Claiming = r.election.Vitals()
+			v.Undecided = time.Duration(r.undecided.Load())
+			return nil
+		})
+		return v, err
+	}
+	return v, syscall.ECONNREFUSED
+}
+
+// refusing is a process that has ended.
+func refusing(context.Context, call, func() error) error { return syscall.ECONNREFUSED }
+
 // stop ends the replica's Run and waits for it.
 func (r *replica) stop() {
 	if r.cancel == nil {
@@ -714,18 +760,22 @@ func (r *replica) stop() {
 
 // vanish cuts everything off that the replica's process does: it neither acts nor hears any more.
 func (r *replica) vanish() {
+	r.gone.Store(true)
 	r.lock.set(hanging)
 	r.store.set(hanging)
 	r.store.setCut(true)
 	r.lock.watchGate.set(hanging)
+	r.answers.set(hanging)
 }
 
 // revive undoes vanish.
 func (r *replica) revive() {
+	r.back.Store(true)
 	r.lock.set(nil)
 	r.store.set(nil)
 	r.store.setCut(false)
 	r.lock.watchGate.set(nil)
+	r.answers.set(nil)
 }
 
 func (r *replica) name() string { return r.pod + "/" + r.boot }
@@ -826,6 +876,13 @@ func (c *cluster) check() error {
 	var leading []string
 	for _, r := range c.all() {
 		on := r.election.Leading()
+		if r.gone.Load() {
+			if !r.back.Load() || on {
+				continue // it stands still, or is about to find out that it did
+			}
+			r.gone.Store(false)
+			r.back.Store(false)
+		}
 		if on {
 			leading = append(leading, r.name())
 		}

@@ -2,11 +2,15 @@ package election
 
 import (
 	"context"
+	"errors"
+	"net"
+	"net/http"
 	"sync/atomic"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
@@ -90,6 +94,30 @@ func (l *LeaseLock) reference() *corev1.ObjectReference {
 		ref.UID = *uid
 	}
 	return ref
+}
+
+// Away implements Lock: no answer, or one that says that the API server cannot give one. What it refuses is a word
+// about the lock, and a missing permission must not pass for an outage.
+func (l *LeaseLock) Away(err error) bool {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		code := status.Status().Code
+		return code >= http.StatusInternalServerError || code == http.StatusTooManyRequests
+	}
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// Update implements resourcelock.Interface. A Lease that was never read, because the API server was away when the
+// lock was taken, is read first, and then in conflict with what was taken for granted.
+func (l *LeaseLock) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	if l.boot.uid.Load() == nil {
+		if _, _, err := l.Get(ctx); err != nil {
+			return err
+		}
+		return apierrors.NewConflict(coordinationv1.Resource("leases"), l.LeaseMeta.Name, errors.New("it was not known"))
+	}
+	return l.LeaseLock.Update(ctx, record)
 }
 
 // Watch implements Lock. A watch that ends is begun again; it then starts with the Lease as it is.

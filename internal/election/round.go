@@ -34,7 +34,7 @@ func (e *Election) newRound(ctx context.Context, n int) *round {
 		over:     make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
-	r.guard = newGuard(&e.cfg, r.lost)
+	r.guard = newGuard(e.takeover, r.claimID, r.lost)
 	return r
 }
 

@@ -228,7 +228,7 @@ func TestTheGuardKnowsUntilWhenTheLockIsOurs(t *testing.T) {
 	bubble(t, 1, func(c *cluster) {
 		t := c.t
 		r := c.replicas[0]
-		guard := newGuard(&r.election.cfg, func(err error) { t.Errorf("lost: %v", err) })
+		guard := newGuard(r.election.takeover, "", func(err error) { t.Errorf("lost: %v", err) })
 		before := time.Now()
 		r.store.set(late(time.Second))
 		r.lock.set(late(time.Second))
@@ -254,7 +254,7 @@ func TestTheGuardReadsATwinAsSomebodyElse(t *testing.T) {
 		t := c.t
 		r := c.replicas[0]
 		var lost error
-		guard := newGuard(&r.election.cfg, func(err error) { lost = err })
+		guard := newGuard(r.election.takeover, "", func(err error) { lost = err })
 		for boot, want := range map[string]string{r.boot: r.pod, "": r.pod + "/", "boot-old": r.pod + "/boot-old"} {
 			c.locks.overwrite(c.heldBy(r.pod, boot, 1<<30*time.Second))
 			got, _, err := guard.Get(t.Context())

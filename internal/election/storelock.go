@@ -177,3 +177,6 @@ func (l *StoreLock) RecordEvent(string) {}
 
 // Announce implements Lock, as RecordEvent does.
 func (l *StoreLock) Announce(Change) {}
+
+// Away implements Lock: who cannot reach this lock cannot reach the store either, so there is nobody to ask in its place.
+func (l *StoreLock) Away(error) bool { return false }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -31,6 +32,7 @@ type committer struct {
 	queue   chan *pending
 	waiting []*pending // put off to the next batch, in order of arrival
 
+	since    atomic.Int64  // when the batch under way was sent, in nanoseconds since 1970; 0 if there is none
 	turn     chan struct{} // held by the committer during a transaction, by others to pause it
 	stopOnce sync.Once
 	stopping chan struct{}
@@ -189,6 +191,8 @@ func (c *committer) commit(b *batch) error {
 	c.turn <- struct{}{}
 	defer func() { <-c.turn }()
 	start := time.Now()
+	c.since.Store(start.UnixNano())
+	defer c.since.Store(0)
 	revision, head, err := c.settle(b)
 	c.store.metrics.commitSeconds.Observe(time.Since(start).Seconds())
 	c.store.metrics.batchWrites.Observe(float64(len(b.admitted)))

@@ -145,6 +145,20 @@ func (s *Store) resign(ctx context.Context, l Leader) (bool, error) {
 	return resp.Succeeded, nil
 }
 
+// Undecided is how long the batch of this replica's term that is under way has waited for an answer; 0 if there is
+// none.
+func (s *Store) Undecided() time.Duration {
+	t := s.term.Load()
+	if t == nil {
+		return 0
+	}
+	since := t.committer.since.Load()
+	if since == 0 {
+		return 0
+	}
+	return time.Since(time.Unix(0, since))
+}
+
 // Epoch is the term's fencing token.
 func (t *Term) Epoch() uint64 { return t.record.Epoch }
 

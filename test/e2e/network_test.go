@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -195,8 +196,12 @@ func TestAPIServerOutage(t *testing.T) {
 	for _, p := range pods(t) {
 		before = append(before, start(t, p.Name))
 	}
-	t.Cleanup(func() { mustHook(t, "apiserver", "start") })
+	bringBack := sync.OnceFunc(func() { mustHook(t, "apiserver", "start") })
+	t.Cleanup(bringBack)
 	mustHook(t, "apiserver", "stop")
+	if _, err := set.pods(t.Context()); err == nil {
+		t.Fatal("the API server still answers")
+	}
 	time.Sleep(away)
 	for _, b := range before { // reads are answered all the while
 		a, err := set.route.get(t.Context(), set.podURL(b.pod)+"/v1/leader")
@@ -204,7 +209,7 @@ func TestAPIServerOutage(t *testing.T) {
 			t.Errorf("%s does not answer a read: %d %v", b.pod.Name, a.status, err)
 		}
 	}
-	mustHook(t, "apiserver", "start")
+	bringBack()
 	l.more(t, 10*clients)
 	for _, b := range before {
 		b.mustStillRun(t)

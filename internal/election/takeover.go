@@ -1,0 +1,278 @@
+package election
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Vitals is what a replica answers when it is asked whether it leads.
+type Vitals struct {
+	BootID string
+	// Epoch is that under which it leads; 0 if it does not.
+	Epoch uint64
+	// Claiming says that it has won the lock and is about to lead.
+	Claiming bool
+	// Undecided is how long its batch under way has waited for an answer of the store.
+	Undecided time.Duration
+}
+
+// Evidence says in a word why a leader or holder of the lock counts as gone.
+type Evidence string
+
+// What a probe finds out.
+const (
+	Crashed Evidence = "crash"  // the process is not there any more, or another one is
+	Frozen  Evidence = "frozen" // there is no answer
+	Fenced  Evidence = "fenced" // it answers, and does not lead or cannot commit
+)
+
+const (
+	// followTick is how often a replica looks whether the store's own leadership has come to it.
+	followTick = 50 * time.Millisecond
+	// probeInterval is how often it asks a leader that answers.
+	probeInterval = 300 * time.Millisecond
+	// probeLimit is how long a leader has to answer, and secondProbe when it is asked again at the latest: it takes two
+	// failures to be gone.
+	probeLimit  = 300 * time.Millisecond
+	secondProbe = 150 * time.Millisecond
+	// refusedPause comes before the second probe where the first was refused at once.
+	refusedPause = 50 * time.Millisecond
+	// maxUndecided is how long a leader's batch may wait for the store before another replica takes over. A disk that
+	// stalls keeps its process from neither answering nor renewing.
+	maxUndecided = 2 * time.Second
+	// probedLockLimit is how long the lock has to answer a replica that knows its holder to be gone.
+	probedLockLimit = time.Second
+)
+
+// process is a pod under a boot ID.
+type process struct{ pod, boot string }
+
+// verdict says that whoever led, or held the lock, is gone.
+type verdict struct {
+	record   Record // the newest then: the verdict is void under any other
+	gone     []process
+	evidence Evidence
+}
+
+func (v *verdict) covers(p process) bool {
+	for _, g := range v.gone {
+		if g == p {
+			return true
+		}
+	}
+	return false
+}
+
+// takeover watches over the leader from the one replica that may replace it before its lock has run out: the one that
+// the store's own leadership is on, because a majority follows it and not, or not any more, the leader. It goes by what
+// is, not by what happens: as long as that replica does not lead itself, it asks who does.
+//
+// A verdict is no licence to write. The guard reports the lock of who is gone as released, client-go's
+// compare-and-swap decides between rivals, and the claim has the last word.
+type takeover struct {
+	e *Election
+
+	mu      sync.Mutex
+	verdict *verdict
+	holder  process // of the lock, as it was last read
+	away    bool    // the lock could not be reached when it was last tried
+}
+
+// standing returns the verdict, nil if there is none.
+func (t *takeover) standing() *verdict {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.verdict
+}
+
+// pass makes v the verdict, and tells whether it is a new one.
+func (t *takeover) pass(v *verdict) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fresh := v != nil && (t.verdict == nil || t.verdict.record.Revision != v.record.Revision)
+	t.verdict = v
+	return fresh
+}
+
+// sawLock keeps what a request to the lock has shown.
+func (t *takeover) sawLock(holder process, away bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.away = away
+	if !away {
+		t.holder = holder
+	}
+}
+
+// lockAway tells whether the lock could not be reached when it was last tried.
+func (t *takeover) lockAway() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.away
+}
+
+// run examines the leader until ctx is done.
+func (t *takeover) run(ctx context.Context) {
+	var restarted time.Time
+	for ctx.Err() == nil {
+		wait := followTick
+		record, _ := t.e.cfg.Store.Record()
+		if suspects := t.suspects(record); len(suspects) > 0 || t.vacant(record) {
+			v := t.examine(ctx, record, suspects)
+			// A round's first attempt is immediate. A verdict that stands starts another one now and then, in case the
+			// attempt failed; more often would only cut attempts short.
+			if t.pass(v) || v != nil && time.Since(restarted) > t.e.cfg.Timing.RetryPeriod {
+				t.e.log.Info("taking over", zap.String("from", v.record.Pod), zap.Uint64("epoch", v.record.Epoch), zap.String("evidence", string(v.evidence)))
+				restarted = time.Now()
+				t.e.restartCampaign()
+			}
+			wait = probeInterval
+		} else {
+			t.pass(nil)
+		}
+		waitChanged(ctx, nil, wait)
+	}
+}
+
+// mayTakeOver tells whether this replica is the one to take over, and does not lead already.
+func (t *takeover) mayTakeOver() bool {
+	return t.e.cfg.First() && t.e.cfg.Voter() && t.e.idle()
+}
+
+// suspects are the processes that have to be gone before this replica may take over: the one that leads by the
+// record, and the one that holds the lock.
+func (t *takeover) suspects(record Record) []process {
+	if !t.mayTakeOver() {
+		return nil
+	}
+	self := process{t.e.cfg.Pod, t.e.cfg.BootID}
+	var all []process
+	if leads := (process{record.Pod, record.BootID}); record.Pod != "" && !record.Resigned && leads != self {
+		all = append(all, leads)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.holder.pod != "" && t.holder != self && (len(all) == 0 || all[0] != t.holder) {
+		all = append(all, t.holder)
+	}
+	return all
+}
+
+// vacant tells whether nobody leads or holds the lock, and the lock cannot be reached to see that it is free.
+func (t *takeover) vacant(record Record) bool {
+	return t.mayTakeOver() && record.Pod != "" && record.Resigned && t.lockAway()
+}
+
+// examine returns the verdict on the suspects; nil if one of them is not gone.
+func (t *takeover) examine(ctx context.Context, record Record, suspects []process) *verdict {
+	v := &verdict{record: record, evidence: Crashed}
+	for _, p := range suspects {
+		evidence := t.e.probe(ctx, p, record)
+		if evidence == "" {
+			return nil
+		}
+		v.gone = append(v.gone, p)
+		v.evidence = evidence
+	}
+	return v
+}
+
+// probe asks whether p leads, or is about to, and returns "" if it does. It takes two failures to be gone, and one
+// answer of another process in its place.
+func (e *Election) probe(ctx context.Context, p process, record Record) Evidence {
+	if p.pod == e.cfg.Pod {
+		return Crashed // this is the process in its place
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	first := e.startProbe(ctx, p, record)
+	wait := time.NewTimer(secondProbe)
+	defer wait.Stop()
+	select {
+	case f := <-first:
+		if f.sure {
+			return f.evidence
+		}
+		waitChanged(ctx, nil, refusedPause)
+		return (<-e.startProbe(ctx, p, record)).evidence
+	case <-wait.C:
+	}
+	second := e.startProbe(ctx, p, record)
+	var f finding
+	for range 2 {
+		select {
+		case f = <-first:
+		case f = <-second:
+		}
+		if f.sure {
+			return f.evidence
+		}
+	}
+	return f.evidence
+}
+
+// finding is what one probe came to: who answers is sure to be there, and so is who has been replaced to be gone.
+type finding struct {
+	evidence Evidence
+	sure     bool
+}
+
+func (e *Election) startProbe(ctx context.Context, p process, record Record) <-chan finding {
+	found := make(chan finding, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, probeLimit)
+		defer cancel()
+		vitals, err := e.cfg.Probe(ctx, p.pod)
+		found <- judge(vitals, err, p, record)
+	}()
+	return found
+}
+
+func judge(v Vitals, err error, p process, record Record) finding {
+	leads := v.Epoch > 0 && (p.pod != record.Pod || v.Epoch >= record.Epoch)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return finding{Crashed, false}
+	case err != nil:
+		return finding{Frozen, false}
+	case v.BootID != p.boot:
+		return finding{Crashed, true}
+	case leads && v.Undecided <= maxUndecided, v.Claiming:
+		return finding{"", true}
+	}
+	return finding{Fenced, false}
+}
+
+// idle tells whether this replica neither leads nor has won the lock, and may do so.
+func (e *Election) idle() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !e.drained && e.leader == nil && (e.round == nil || !e.round.guard.hasWon())
+}
+
+// Vitals says whether this replica leads, or has won the lock and is about to.
+func (e *Election) Vitals() (epoch uint64, claiming bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.leader != nil {
+		return e.leader.Term.Epoch(), false
+	}
+	return 0, e.round != nil && e.round.ctx.Err() == nil && e.round.guard.hasWon()
+}
+
+// errRecordChanged is why an attempt to take over is called off.
+var errRecordChanged = errors.New("the leader record has changed since its leader was found gone")
+
+// check calls an attempt off that is made under v while record is the newest.
+func (v *verdict) check(record Record) error {
+	if v == nil || v.record.Revision == record.Revision {
+		return nil
+	}
+	return fmt.Errorf("%w: %s claimed epoch %d", errRecordChanged, record.Pod, record.Epoch)
+}

@@ -1,0 +1,259 @@
+package election
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// soon is how long a takeover may take once the store's leadership is on the replica that takes over: two probes, and
+// room for one attempt.
+const soon = time.Second
+
+// elect starts the cluster and returns the leader, and another replica, which the store's leadership is on from now on.
+func (c *cluster) elect() (old, next *replica) {
+	c.t.Helper()
+	c.start()
+	old = c.leader()
+	next = c.but(old)[0]
+	next.first.Store(true)
+	return old, next
+}
+
+func TestALeaderThatIsGoneIsReplacedBeforeItsLockRunsOut(t *testing.T) {
+	for name, test := range map[string]struct {
+		happens func(c *cluster, old *replica)
+	}{
+		"killed": {func(_ *cluster, old *replica) {
+			old.vanish()
+			old.answers.set(refusing)
+		}},
+		"frozen or cut off": {func(_ *cluster, old *replica) { old.vanish() }},
+		"restarted": {func(c *cluster, old *replica) {
+			old.vanish()
+			c.add(old.pod, old.boot+"-new")
+			c.start()
+		}},
+		"its disk stalls": {func(_ *cluster, old *replica) { old.undecided.Store(int64(3 * time.Second)) }},
+		"gave up, and could not release the lock": {func(_ *cluster, old *replica) {
+			old.lock.set(only("update", failing))
+			old.store.lastTerm().end(errors.New("a batch got no answer"))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, 3, func(c *cluster) {
+				old, next := c.elect()
+				test.happens(c, old)
+				within(c.t, soon+followTick, next.leads)
+			})
+		})
+	}
+}
+
+func TestALeaderThatIsBackTakesNothingBack(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, next := c.elect()
+		old.vanish()
+		within(c.t, soon, next.leads)
+		epoch := next.election.Leadership().Term.Epoch()
+		old.revive()
+		always(c.t, time.Minute, func() error {
+			if err := next.leads(); err != nil {
+				return err
+			}
+			if now := next.election.Leadership().Term.Epoch(); now != epoch {
+				return fmt.Errorf("leads under epoch %d, did under %d", now, epoch)
+			}
+			return nil
+		})
+		eventually(c.t, old.idle)
+	})
+}
+
+func TestOnlyTheStoresLeaderTakesOver(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		c.start()
+		old := c.leader()
+		old.vanish()
+		others := c.but(old)
+		always(c.t, c.timing.LeaseDuration-time.Second, func() error {
+			return errors.Join(others[0].idle(), others[1].idle())
+		})
+	})
+}
+
+func TestALeaderThatAnswersKeepsLeading(t *testing.T) {
+	for name, answers := range map[string]script{
+		"at once":     nil,
+		"every other": everyOther(hanging),
+		"after 200ms": late(200 * time.Millisecond),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, 3, func(c *cluster) {
+				old, _ := c.elect()
+				old.answers.set(answers)
+				always(c.t, time.Minute, old.leads)
+				if claims := len(c.store.landed()); claims != 1 {
+					c.t.Errorf("%d claims and resignations, want one", claims)
+				}
+			})
+		})
+	}
+}
+
+// everyOther call meets s, beginning with the first.
+func everyOther(s script) script {
+	calls := make(chan int, 1)
+	calls <- 0
+	return func(ctx context.Context, c call, do func() error) error {
+		n := <-calls
+		calls <- n + 1
+		if n%2 == 0 {
+			return s(ctx, c, do)
+		}
+		return do()
+	}
+}
+
+// A winner that dies before its claim leaves a lock that names it and a record that names nobody who leads.
+func TestAHolderThatNeverClaimedIsReplaced(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, next := c.elect()
+		other := c.but(old, next)[0]
+		old.vanish()
+		c.locks.overwrite(c.heldBy(other.pod, other.boot, c.timing.LeaseDuration))
+		other.vanish()
+		next.election.restartCampaign() // it reads the lock
+		within(c.t, 2*soon, next.leads)
+	})
+}
+
+func TestWritesGoOnWhileTheLockIsAway(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, next := c.elect()
+		l := old.election.Leadership()
+		c.lockAway(away)
+		always(c.t, 5*time.Minute, func() error {
+			if !old.election.Leading() || l.Context.Err() != nil {
+				return errors.New("the leader gave up")
+			}
+			return next.idle()
+		})
+		c.lockAway(nil)
+		always(c.t, time.Minute, old.leads)
+		if l.Context.Err() != nil {
+			c.t.Error("the term ended when the lock was back")
+		}
+	})
+}
+
+// lockAway decides what becomes of every replica's calls to the lock.
+func (c *cluster) lockAway(s script) {
+	for _, r := range c.all() {
+		r.lock.set(s)
+	}
+}
+
+func TestALeaderThatIsGoneIsReplacedWhileTheLockIsAway(t *testing.T) {
+	for name, outage := range map[string]script{
+		"refusing": away,
+		"never answers": func(ctx context.Context, _ call, _ func() error) error {
+			waitChanged(ctx, nil, DefaultTiming.RenewDeadline/3) // as the client's own time-out has it
+			return errAway
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, 3, func(c *cluster) {
+				old, next := c.elect()
+				c.lockAway(outage)
+				time.Sleep(time.Second)
+				old.vanish()
+				within(c.t, soon+probedLockLimit, func() error {
+					if !next.election.Leading() {
+						return errors.New("nobody leads")
+					}
+					return nil
+				})
+				epoch := next.election.Leadership().Term.Epoch()
+				time.Sleep(time.Minute)
+				for _, r := range c.but(old) {
+					r.lock.set(nil)
+				}
+				within(c.t, 2*c.timing.RetryPeriod+c.timing.RenewDeadline/3, next.leads) // it has the lock as well
+				always(c.t, time.Minute, next.leads)
+				if now := next.election.Leadership().Term.Epoch(); now != epoch {
+					c.t.Errorf("leads under epoch %d, did under %d: the lock's return cost a term", now, epoch)
+				}
+			})
+		})
+	}
+}
+
+// The old leader is back with the lock in its name, and learns that it has been replaced. Its successor keeps the term.
+func TestTheLocksReturnEndsNoHealthyTerm(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, next := c.elect()
+		c.lockAway(away)
+		old.vanish()
+		within(c.t, soon+probedLockLimit, func() error {
+			if !next.election.Leading() {
+				return errors.New("nobody leads")
+			}
+			return nil
+		})
+		epoch := next.election.Leadership().Term.Epoch()
+		c.lockAway(nil)
+		old.revive()
+		eventually(c.t, next.leads)
+		always(c.t, time.Minute, next.leads)
+		if now := next.election.Leadership().Term.Epoch(); now != epoch {
+			c.t.Errorf("leads under epoch %d, did under %d", now, epoch)
+		}
+	})
+}
+
+func TestAHandoverWhileTheLockIsAway(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, next := c.elect()
+		c.lockAway(away)
+		time.Sleep(5 * time.Second) // by now everybody knows
+		if err := old.election.Handover(c.t.Context()); err != nil {
+			c.t.Fatal(err)
+		}
+		within(c.t, soon, func() error {
+			if !next.election.Leading() {
+				return errors.New("nobody leads")
+			}
+			return nil
+		})
+	})
+}
+
+// What a server refuses is no outage: a missing permission must come to light.
+func TestARefusalIsNoOutage(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, _ := c.elect()
+		old.lock.set(func(context.Context, call, func() error) error {
+			return apierrors.NewForbidden(lockResource, "lock", errors.New("no such right"))
+		})
+		within(c.t, c.timing.LeaseDuration, old.idle)
+	})
+}
+
+func TestAVerdictIsVoidUnderAnotherRecord(t *testing.T) {
+	t.Parallel()
+	v := &verdict{record: Record{Pod: "pod-0", Revision: 3}}
+	if err := v.check(Record{Pod: "pod-0", Revision: 3}); err != nil {
+		t.Error(err)
+	}
+	if err := v.check(Record{Pod: "pod-1", Revision: 4}); !errors.Is(err, errRecordChanged) {
+		t.Errorf("got %v", err)
+	}
+	if err := (*verdict)(nil).check(Record{Revision: 4}); err != nil {
+		t.Error(err)
+	}
+}
