@@ -4,10 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/url"
+	"syscall"
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
 // soon is how long a takeover may take once the store's leadership is on the replica that takes over: two probes, and
@@ -255,5 +262,46 @@ func TestAVerdictIsVoidUnderAnotherRecord(t *testing.T) {
 	}
 	if err := (*verdict)(nil).check(Record{Revision: 4}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWhenTheAPIServerIsAway(t *testing.T) {
+	t.Parallel()
+	lock := NewLeaseLock(LeaseLockConfig{Leases: fake.NewClientset().CoordinationV1(), Watches: fake.NewClientset().CoordinationV1()})
+	for _, test := range []struct {
+		err  error
+		away bool
+	}{
+		{&url.Error{Op: "Get", Err: syscall.ECONNREFUSED}, true},
+		{&url.Error{Op: "Get", Err: io.EOF}, true},
+		{fmt.Errorf("wrapped: %w", context.DeadlineExceeded), true},
+		{apierrors.NewServiceUnavailable("starting"), true},
+		{apierrors.NewInternalError(errors.New("etcd is gone")), true},
+		{apierrors.NewServerTimeout(lockResource, "get", 1), true},
+		{apierrors.NewTooManyRequests("busy", 1), true},
+		{apierrors.NewUnauthorized("who are you"), false},
+		{apierrors.NewForbidden(lockResource, "lock", errors.New("no")), false},
+		{apierrors.NewNotFound(lockResource, "lock"), false},
+		{apierrors.NewConflict(lockResource, "lock", errors.New("changed")), false},
+		{errors.New("anything else"), false},
+		{context.Canceled, false},
+	} {
+		if got := lock.Away(test.err); got != test.away {
+			t.Errorf("%v: away is %t", test.err, got)
+		}
+	}
+}
+
+// A round that won on the store's word has never read the Lease. It must not write it blindly when it is there again.
+func TestALeaseThatWasNeverReadIsReadBeforeItIsWritten(t *testing.T) {
+	t.Parallel()
+	api := fake.NewClientset(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "here", Name: "lock", UID: "1"}}).CoordinationV1()
+	lock := NewLeaseLock(LeaseLockConfig{Namespace: "here", Name: "lock", Pod: "pod-0", BootID: "boot-0", Leases: api, Watches: api})
+	record := resourcelock.LeaderElectionRecord{HolderIdentity: "pod-0", LeaseDurationSeconds: 15}
+	if err := lock.Update(t.Context(), record); !apierrors.IsConflict(err) {
+		t.Fatalf("the first write of an unknown Lease: %v", err)
+	}
+	if err := lock.Update(t.Context(), record); err != nil {
+		t.Errorf("once it is known: %v", err)
 	}
 }
