@@ -7,7 +7,7 @@ LINT         := bin/golangci-lint
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/server
@@ -47,8 +47,8 @@ promtool: bin/promtool ## Get bin/promtool, with which the tests try the alerts 
 
 # From the package, of which nothing is installed: that would start a server.
 bin/promtool:
-	mkdir -p bin/deb
-	cd bin/deb && apt-get download prometheus && dpkg -x prometheus_*.deb .
+	rm -rf bin/deb && mkdir -p bin/deb
+	cd bin/deb && (apt-get download prometheus || (apt-get update && apt-get download prometheus)) && dpkg -x prometheus_*.deb .
 	mv bin/deb/usr/bin/promtool $@ && touch $@
 	rm -r bin/deb
 

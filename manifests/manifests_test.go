@@ -393,7 +393,7 @@ func (objs objects) checkNetworkPolicy(t *testing.T) {
 		Egress: []networkingv1.NetworkPolicyEgressRule{
 			{Ports: []networkingv1.NetworkPolicyPort{dns, tcp(53)}},
 			{To: peers, Ports: between},
-			{Ports: []networkingv1.NetworkPolicyPort{tcp(443), tcp(6443)}},
+			{Ports: []networkingv1.NetworkPolicyPort{tcp(443), tcp(6443), tcp(8443)}},
 		},
 	}
 	if got := the[*networkingv1.NetworkPolicy](t, objs).Spec; !reflect.DeepEqual(got, want) {

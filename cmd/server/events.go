@@ -57,7 +57,7 @@ func (e *events) Patch(event *corev1.Event, data []byte) (*corev1.Event, error) 
 func (e *events) done() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.sent++
+	e.sent = min(e.sent+1, e.queued) // an attempt that is repeated stands for no other Event
 	close(e.changed)
 	e.changed = make(chan struct{})
 }

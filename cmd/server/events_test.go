@@ -86,3 +86,22 @@ func TestWithoutEventsTheEndWaitsForNothing(t *testing.T) {
 		}
 	})
 }
+
+// An Event that took several attempts stands for itself alone: the last one is waited for all the same.
+func TestARepeatedEventDoesNotStandForTheLast(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{after: 50 * time.Millisecond}
+		e := newEvents(s, "leasehold-0")
+		e.recorder.Eventf(&corev1.ObjectReference{Kind: "Lease", Name: "leasehold", Namespace: "default"}, corev1.EventTypeNormal, "Other", "not counted")
+		synctest.Wait()
+		time.Sleep(time.Second) // it has been sent
+		e.Eventf(&corev1.ObjectReference{Kind: "Lease", Name: "leasehold", Namespace: "default"}, corev1.EventTypeNormal, "Last", "last")
+		ctx, cancel := context.WithTimeout(t.Context(), lastEventLimit)
+		defer cancel()
+		e.close(ctx)
+		if got := s.sent(); !slices.Contains(got, "last") {
+			t.Errorf("sent %q", got)
+		}
+	})
+}

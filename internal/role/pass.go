@@ -97,6 +97,10 @@ func (p *passes) label(ctx context.Context, pod *corev1.Pod, role string) error 
 		return ctx.Err()
 	}
 	_, err = p.cfg.Pods.Patch(ctx, pod.Name, types.MergePatchType, data, metav1.PatchOptions{})
+	if apierrors.IsForbidden(err) && role == Follower && pod.Labels[Label] != Leader {
+		p.forbid(err)
+		return nil // it is not named the leader, so the others may be labeled
+	}
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("label pod %s %s: %w", pod.Name, role, err)
 	}

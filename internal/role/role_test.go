@@ -353,6 +353,7 @@ func TestAMissingPermissionIsLoggedOnce(t *testing.T) {
 		want       map[string]string
 	}{
 		"to-read-one":  {get: []string{"pod-1"}, want: roles(Leader, "", Follower)},
+		"to-label-one": {patch: []string{"pod-1"}, want: roles(Leader, "", Follower)},
 		"to-label-own": {patch: []string{"pod-0"}, want: roles("", Follower, Follower)},
 		"to-do-any":    {get: []string{"pod-0", "pod-1", "pod-2"}, want: roles("", "", "")},
 	} {

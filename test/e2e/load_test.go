@@ -31,6 +31,15 @@ const (
 	hastyWait = 3 * time.Second
 )
 
+// How long no write may be acknowledged. The bounds are generous: they tell one way of changing the leader from a
+// worse one, and docs/FAILOVER.md says how long it takes.
+const (
+	// inOrder is for leaders that hand over, or are not concerned.
+	inOrder = 3 * time.Second
+	// takenOver is for leaders that vanish. The Lease alone would take 15 s.
+	takenOver = 10 * time.Second
+)
+
 // load is clients that write through the Service, each write again under its own idempotency key for as long as
 // the README says to. Every other write creates a key of its own, which can succeed once; the ones between count
 // a counter up on the condition that it is what the client left.
@@ -38,7 +47,8 @@ type load struct {
 	base    string
 	prefix  string
 	hasty   bool // a timeout is one more reason to try again
-	http    *http.Client
+	maxGap  time.Duration
+	http    []*http.Client // one a client, with a connection of its own
 	started time.Time
 	stop    context.CancelFunc
 	working sync.WaitGroup
@@ -50,27 +60,27 @@ type load struct {
 	open    map[string]bool   // counters with a write whose outcome is not known
 	failed  []string
 	wrong   []string // answers that a write applied twice or lost would get
+	lost    []string
 }
 
 // startLoad starts the clients, and returns when the first writes are acknowledged.
-func startLoad(t *testing.T, hasty bool) *load {
+func startLoad(t *testing.T, wait time.Duration) *load {
 	t.Helper()
 	base, err := set.serviceURL(t.Context(), "leasehold-api")
 	if err != nil {
 		t.Fatal(err)
 	}
-	wait := readmeWait
-	if hasty {
-		wait = hastyWait
-	}
-	client, err := set.route.keepAlive(wait)
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, stop := context.WithCancel(context.Background())
 	l := &load{
-		base: base, prefix: fmt.Sprintf("e2e/%s/%s/", t.Name(), rand.Text()[:6]), hasty: hasty, http: client, started: time.Now(), stop: stop,
+		base: base, prefix: fmt.Sprintf("e2e/%s/%s/", t.Name(), rand.Text()[:6]), hasty: wait == hastyWait, started: time.Now(), stop: stop,
 		created: map[string]string{}, counts: map[string]int{}, open: map[string]bool{},
+	}
+	for range clients {
+		client, err := set.route.keepAlive(wait)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.http = append(l.http, client)
 	}
 	for i := range clients {
 		l.working.Go(func() { l.run(ctx, i) })
@@ -84,7 +94,9 @@ func startLoad(t *testing.T, hasty bool) *load {
 func (l *load) end() {
 	l.stop()
 	l.working.Wait()
-	l.http.CloseIdleConnections()
+	for _, client := range l.http {
+		client.CloseIdleConnections()
+	}
 }
 
 // more waits until n more writes have been acknowledged.
@@ -111,7 +123,7 @@ func (l *load) failures() []string {
 	return slices.Clone(l.failed)
 }
 
-// longestGap is the longest time without an acknowledged write since from.
+// longestGap is the longest time without an acknowledged write since the clients started.
 func (l *load) longestGap() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -124,28 +136,15 @@ func (l *load) longestGap() time.Duration {
 	return longest
 }
 
-// firstAfter is when the first write that began after the time at was acknowledged; zero if none was.
-func (l *load) firstAfter(at time.Time) time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var first time.Time
-	for _, ack := range l.acks {
-		if ack.After(at) && (first.IsZero() || ack.Before(first)) {
-			first = ack
-		}
-	}
-	return first
-}
-
 func (l *load) run(ctx context.Context, number int) {
 	next := time.NewTicker(pace)
 	defer next.Stop()
 	c := counter{key: fmt.Sprintf("%scounter-%d", l.prefix, number)}
 	for n := 0; ; n++ {
 		if n%2 == 0 {
-			l.create(fmt.Sprintf("%s%d/%d", l.prefix, number, n))
+			l.create(l.http[number], fmt.Sprintf("%s%d/%d", l.prefix, number, n))
 		} else {
-			l.increment(&c)
+			l.increment(l.http[number], &c)
 		}
 		select {
 		case <-next.C:
@@ -155,16 +154,16 @@ func (l *load) run(ctx context.Context, number int) {
 	}
 }
 
-func (l *load) create(key string) {
+func (l *load) create(client *http.Client, key string) {
 	value := "value of " + key
-	a, err := l.write(http.MethodPost, key, value, nil)
+	a, err := l.write(client, http.MethodPost, key, value, nil)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case err != nil:
 		l.failed = append(l.failed, fmt.Sprintf("create %s: %v", key, err))
-	case a.status == http.StatusConflict:
-		l.wrong = append(l.wrong, fmt.Sprintf("%s exists, though this client alone creates it, once: %s", key, a.body))
+	case a.status != http.StatusCreated:
+		l.wrong = append(l.wrong, fmt.Sprintf("%s exists, though this client alone creates it, once: %d %s", key, a.status, a.body))
 	default:
 		l.acks = append(l.acks, time.Now())
 		l.created[key] = value
@@ -179,7 +178,7 @@ type counter struct {
 	lost  bool   // what became of the last write is not known: it counts no more
 }
 
-func (l *load) increment(c *counter) {
+func (l *load) increment(client *http.Client, c *counter) {
 	if c.lost {
 		return
 	}
@@ -187,14 +186,14 @@ func (l *load) increment(c *counter) {
 	if c.etag != "" {
 		condition = http.Header{"If-Match": {c.etag}}
 	}
-	a, err := l.write(http.MethodPut, c.key, strconv.Itoa(c.count+1), condition)
+	a, err := l.write(client, http.MethodPut, c.key, strconv.Itoa(c.count+1), condition)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case err != nil:
 		c.lost, l.open[c.key] = true, true
 		l.failed = append(l.failed, fmt.Sprintf("count %s to %d: %v", c.key, c.count+1, err))
-	case a.status == http.StatusPreconditionFailed:
+	case a.status != http.StatusOK:
 		c.lost = true
 		l.wrong = append(l.wrong, fmt.Sprintf("%s is not what this client left, %d: %s", c.key, c.count, a.body))
 	default:
@@ -205,13 +204,13 @@ func (l *load) increment(c *counter) {
 }
 
 // write makes one write, again and again until its outcome is known or too much time has passed.
-func (l *load) write(method, key, value string, condition http.Header) (answer, error) {
+func (l *load) write(client *http.Client, method, key, value string, condition http.Header) (answer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), giveUp)
 	defer cancel()
 	id := rand.Text()
 	var reasons []string
 	for {
-		a, err := l.attempt(ctx, method, key, value, id, condition)
+		a, err := l.attempt(ctx, client, method, key, value, id, condition)
 		if err == nil && decided(a.status) {
 			return a, nil
 		}
@@ -241,7 +240,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func (l *load) attempt(ctx context.Context, method, key, value, id string, condition http.Header) (answer, error) {
+func (l *load) attempt(ctx context.Context, client *http.Client, method, key, value, id string, condition http.Header) (answer, error) {
 	target := l.base + "/v1/kv/" + (&url.URL{Path: key}).EscapedPath()
 	req, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(value))
 	if err != nil {
@@ -252,7 +251,7 @@ func (l *load) attempt(ctx context.Context, method, key, value, id string, condi
 	}
 	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
 	req.Header.Set("Idempotency-Key", id)
-	return send(l.http, req)
+	return send(client, req)
 }
 
 // again says whether the README asks for another attempt, and after which time.
@@ -262,8 +261,9 @@ func (l *load) again(a answer, err error) (time.Duration, bool) {
 		refused := errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
 		return soon, refused || l.hasty
 	}
+	again := slices.Contains([]int{http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusTooManyRequests}, a.status)
 	if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); err == nil {
-		return time.Duration(seconds) * time.Second, true
+		return time.Duration(seconds) * time.Second, again
 	}
-	return soon, slices.Contains([]int{http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusTooManyRequests}, a.status)
+	return soon, again
 }

@@ -34,16 +34,16 @@ func TestMain(m *testing.M) {
 	os.Exit(runAll(m, config))
 }
 
-// clusterConfig finds the cluster as kubectl does, or from inside a pod.
+// clusterConfig finds the cluster as kubectl does: by $KUBECONFIG, or from inside a pod.
 func clusterConfig() (*rest.Config, error) {
-	config, err := rest.InClusterConfig()
-	if !errors.Is(err, rest.ErrNotInCluster) {
-		return config, err
+	if os.Getenv("KUBECONFIG") != "" {
+		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
 	}
-	if os.Getenv("KUBECONFIG") == "" {
+	config, err := rest.InClusterConfig()
+	if errors.Is(err, rest.ErrNotInCluster) {
 		return nil, errors.New("no cluster to test on; set KUBECONFIG")
 	}
-	return clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
+	return config, err
 }
 
 func runAll(m *testing.M, config *rest.Config) int {
@@ -59,6 +59,10 @@ func runAll(m *testing.M, config *rest.Config) int {
 	}
 	set = s
 	code := m.Run()
+	if !s.owned && len(results.rows) == 0 {
+		fmt.Fprintln(os.Stderr, "e2e: no test has run")
+		code = 1
+	}
 	if err := results.print(os.Stdout, os.Getenv("E2E_TABLE")); err != nil {
 		fmt.Fprintf(os.Stderr, "e2e: write the table: %v\n", err)
 		code = 1

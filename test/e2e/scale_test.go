@@ -7,13 +7,15 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
 
 // The leader is among those that are removed.
 func TestScaleToFiveAndBack(t *testing.T) {
-	l := begin(t)
+	ownSet(t)
+	l := begin(t, inOrder)
 	scale(t, 5)
 	l.more(t, 5*clients)
 	leadFrom(t, "leasehold-3", "leasehold-4")
@@ -24,8 +26,9 @@ func TestScaleToFiveAndBack(t *testing.T) {
 
 // Four pods go at once, and two of them come back to the volumes of members that were removed.
 func TestScaleToOneAndBack(t *testing.T) {
+	ownSet(t)
 	fullOnly(t)
-	l := begin(t)
+	l := begin(t, inOrder)
 	scale(t, 5)
 	l.more(t, 5*clients)
 	scale(t, 1)
@@ -37,8 +40,9 @@ func TestScaleToOneAndBack(t *testing.T) {
 
 // Somebody changes their mind, so members leave that have only just joined, and pods come back that are leaving.
 func TestScaleBackAtOnce(t *testing.T) {
+	ownSet(t)
 	fullOnly(t)
-	l := begin(t)
+	l := begin(t, 30*time.Second)
 	for range 3 {
 		for _, n := range []int{5, 3, 1, 3} {
 			kubectl(t, "scale", "statefulset/"+setName, fmt.Sprintf("--replicas=%d", n))
@@ -72,7 +76,8 @@ func leadFrom(t *testing.T, names ...string) {
 
 // A disk is lost, and when its pod has caught up, another.
 func TestLoseDiskAfterDisk(t *testing.T) {
-	l := begin(t)
+	ownSet(t)
+	l := begin(t, inOrder)
 	for _, pod := range []string{followers(t)[0], leader(t)} {
 		before := start(t, pod)
 		loseDisk(t, pod)
@@ -86,11 +91,12 @@ func TestLoseDiskAfterDisk(t *testing.T) {
 }
 
 func TestMoveToAnotherNode(t *testing.T) {
+	ownSet(t)
 	fullOnly(t)
 	if len(nodes(t)) < 2 {
 		t.Skip("there is one node only")
 	}
-	l := begin(t)
+	l := begin(t, inOrder)
 	pod := followers(t)[0]
 	node := start(t, pod).pod.Spec.NodeName
 	kubectl(t, "cordon", node)
@@ -116,6 +122,7 @@ func loseDisk(t *testing.T, pods ...string) {
 
 // With no disk left there is nothing to go on with: a new cluster forms, empty, and says so.
 func TestLoseAllDisks(t *testing.T) {
+	ownSet(t)
 	fullOnly(t)
 	eventually(t, func(ctx context.Context) error { return set.healthy(ctx, 3) })
 	var names []string

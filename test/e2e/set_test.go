@@ -71,7 +71,7 @@ func (s *statefulSet) kubectlInput(ctx context.Context, stdin string, args ...st
 	return string(out), nil
 }
 
-// manifests are those of the base, in the namespace and with the image of these tests.
+// manifests are those of the overlay for development, in the namespace and with the image of these tests.
 func (s *statefulSet) manifests(ctx context.Context, image string) (string, error) {
 	dir, err := os.MkdirTemp("", "leasehold-e2e-")
 	if err != nil {
@@ -90,7 +90,10 @@ func (s *statefulSet) manifests(ctx context.Context, image string) (string, erro
 	if err != nil {
 		return "", err
 	}
-	name, tag, _ := strings.Cut(image, ":")
+	name, tag := image, ""
+	if colon := strings.LastIndexByte(image, ':'); colon > strings.LastIndexByte(image, '/') {
+		name, tag = image[:colon], image[colon+1:]
+	}
 	kustomization := fmt.Sprintf("namespace: %s\nresources: [%q]\nimages: [{name: leasehold, newName: %q, newTag: %q}]\n", s.namespace, overlay, name, tag)
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
 		return "", err
@@ -105,8 +108,12 @@ func (s *statefulSet) deploy(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := s.kubectlInput(ctx, manifests, "apply", "-f", "-"); err != nil {
+		out, err := s.kubectlInput(ctx, manifests, "apply", "-f", "-")
+		if err != nil {
 			return err
+		}
+		if strings.Contains(out, "Warning") {
+			return fmt.Errorf("the API server warns: %s", out)
 		}
 		if err := s.freeVolumes(ctx); err != nil {
 			return err
