@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -186,40 +185,6 @@ func TestStaleNames(t *testing.T) {
 	eventually(t, func(ctx context.Context) error { return set.healthy(ctx, 3) })
 	if took := time.Since(ready); took > 10*time.Second {
 		t.Errorf("the others reached the restarted pod only after %s", seconds(took))
-	}
-	l.finish(t)
-}
-
-// The leader goes on without the API server, on the store's word.
-func TestAPIServerOutage(t *testing.T) {
-	ownSet(t)
-	fullOnly(t)
-	needHook(t)
-	l := beginAbrupt(t, inOrder)
-	var before []started
-	for _, p := range pods(t) {
-		before = append(before, start(t, p.Name))
-	}
-	bringBack := sync.OnceFunc(func() { mustHook(t, "apiserver", "start") })
-	t.Cleanup(bringBack)
-	mustHook(t, "apiserver", "stop")
-	if _, err := set.pods(t.Context()); err == nil {
-		t.Fatal("the API server still answers")
-	}
-	time.Sleep(away)
-	if set.route.direct { // else the clients' way is cut as well
-		l.more(t, 10*clients)
-	}
-	for _, b := range before { // reads are answered all the while
-		a, err := set.route.get(t.Context(), set.podURL(b.pod)+"/v1/leader")
-		if set.route.direct && (err != nil || a.status != http.StatusOK) {
-			t.Errorf("%s does not answer a read: %d %v", b.pod.Name, a.status, err)
-		}
-	}
-	bringBack()
-	l.more(t, 10*clients)
-	for _, b := range before {
-		b.mustStillRun(t)
 	}
 	l.finish(t)
 }
