@@ -43,4 +43,3 @@ func TestAPIServerOutage(t *testing.T) {
 	}
 	l.finish(t)
 }
-
