@@ -100,12 +100,8 @@ func TestManifestsAreTakenAsTheyAre(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := set.kubectlInput(t.Context(), manifests, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-")
-	if err != nil {
+	if _, err := set.kubectlInput(t.Context(), manifests, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-"); err != nil {
 		t.Fatal(err)
-	}
-	if strings.Contains(out, "Warning") {
-		t.Errorf("the API server warns:\n%s", out)
 	}
 	namespace, err := set.kube.CoreV1().Namespaces().Get(t.Context(), set.namespace, metav1.GetOptions{})
 	if err != nil {

@@ -24,6 +24,7 @@ func TestCutLeaderNode(t *testing.T) {
 	ownSet(t)
 	fullOnly(t)
 	needHook(t)
+	spread(t)
 	l := beginAbrupt(t, takenOver)
 	old := leader(t)
 	before := start(t, old)
@@ -81,6 +82,7 @@ func TestFreezeLeader(t *testing.T) {
 	ownSet(t)
 	fullOnly(t)
 	needHook(t)
+	spread(t)
 	l := beginAbrupt(t, takenOver)
 	old := leader(t)
 	before := start(t, old)
@@ -104,6 +106,7 @@ func TestFreezeMajority(t *testing.T) {
 	ownSet(t)
 	fullOnly(t)
 	needHook(t)
+	spread(t)
 	l := beginAbrupt(t, away+takenOver)
 	var before []started
 	for _, p := range pods(t) {
@@ -141,6 +144,7 @@ func TestTwin(t *testing.T) {
 	if len(nodes(t)) < 2 {
 		t.Skip("a twin needs another node to run on")
 	}
+	spread(t)
 	l := beginAbrupt(t, takenOver)
 	old := leader(t)
 	before := start(t, old)

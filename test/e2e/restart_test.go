@@ -97,8 +97,9 @@ func TestDrainNodes(t *testing.T) {
 	l.finish(t)
 }
 
-// spread gives each pod a node of its own, as far as there are nodes. Where a volume is tied to a node, two pods that
-// share one could not both be evicted from it: the first waits for the node, and the budget for the first.
+// spread gives each pod a node of its own, as far as there are nodes: to cut or freeze a node must not hit a majority. And
+// where a volume is tied to a node, two pods that share one could not both be evicted from it: the first waits for the
+// node, and the budget for the first.
 func spread(t *testing.T) {
 	t.Helper()
 	eventually(t, func(ctx context.Context) error { return set.healthy(ctx, 3) })
