@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strings"
+	"text/template"
+	"time"
+)
+
+// runInfo says how was measured.
+type runInfo struct {
+	Date, Go, System string
+	Cores            int
+	Rounds           int
+	Seed             uint64
+	Site, API        string
+	Lease, Etcd      string // timings
+	Clients, Rate    int
+}
+
+func describe(ctx context.Context, b *bench) (runInfo, error) {
+	help, err := exec.CommandContext(ctx, b.cfg.server, "serve", "--help").Output()
+	if err != nil {
+		return runInfo{}, fmt.Errorf("ask the server for its defaults: %w", err)
+	}
+	of := func(flag string) string { return defaultOf(string(help), flag) }
+	return runInfo{
+		Date: time.Now().UTC().Format(time.DateOnly), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH,
+		Cores: runtime.NumCPU(), Rounds: b.cfg.rounds, Seed: b.cfg.seed, Site: b.site.about(), API: b.api.about(),
+		Lease: fmt.Sprintf("duration %s, renew deadline %s, retry period %s",
+			of("leader-elect-lease-duration"), of("leader-elect-renew-deadline"), of("leader-elect-retry-period")),
+		Etcd:    fmt.Sprintf("heartbeat %s, election timeout %s", of("etcd-heartbeat-interval"), of("etcd-election-timeout")),
+		Clients: clients, Rate: writesASecond,
+	}, nil
+}
+
+// defaultOf is the default of a flag, by the help text.
+func defaultOf(help, flag string) string {
+	found := regexp.MustCompile(`(?m)^\s*--` + regexp.QuoteMeta(flag) + ` .*\(default ([^)]*)\)$`).FindStringSubmatch(help)
+	if found == nil {
+		return "unknown"
+	}
+	return found[1]
+}
+
+//go:embed page.md.tmpl
+var pageText string
+
+var pageTemplate = template.Must(template.New("page").Parse(pageText))
+
+// page is the Markdown page.
+func page(run runInfo, results []result, hard *hardship, plot string) (string, error) {
+	var text strings.Builder
+	err := pageTemplate.Execute(&text, struct {
+		Run     runInfo
+		Results []result
+		Table   string
+		Lossy   string
+		Plot    string
+	}{run, results, markdown(rows(results)), lossyText(hard), plot})
+	return text.String(), err
+}
+
+// About is for the page.
+func (r result) About() string { return "`" + r.name + "`: " + r.about }
+
+// Wrong is for the page.
+func (r result) Wrong() []string {
+	var wrong []string
+	for i, round := range r.rounds {
+		for _, w := range round.wrong {
+			wrong = append(wrong, fmt.Sprintf("%s, round %d: %s", r.name, i+1, w))
+		}
+	}
+	if r.skipped != "" {
+		wrong = append(wrong, fmt.Sprintf("%s was left out: %s", r.name, r.skipped))
+	}
+	return wrong
+}
+
+func lossyText(h *hardship) string {
+	if h == nil {
+		return ""
+	}
+	return h.String()
+}
+
+func markdown(rows [][]string) string {
+	var text strings.Builder
+	for i, row := range rows {
+		fmt.Fprintf(&text, "| %s |\n", strings.Join(row, " | "))
+		if i == 0 {
+			fmt.Fprintf(&text, "|---%s---|---|\n", "|"+strings.Repeat("---:|", len(row)-3))
+		}
+	}
+	return text.String()
+}
+
+// write writes the files that the flags name.
+func (c config) write(run runInfo, results []result, hard *hardship) error {
+	if c.svg != "" {
+		if err := os.WriteFile(c.svg, []byte(plot(results)), 0o644); err != nil {
+			return err
+		}
+	}
+	if c.md == "" {
+		return nil
+	}
+	text, err := page(run, results, hard, c.plotPath())
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(c.md, []byte(text), 0o644)
+}
