@@ -31,6 +31,11 @@ e2e: ## Test on the cluster of $KUBECONFIG (see test/e2e/doc.go; E2E_ARGS='-test
 	CGO_ENABLED=0 go test -c -tags e2e -o bin/e2e.test ./test/e2e
 	cd test/e2e && $(E2E_EXEC) ../../bin/e2e.test -test.v -test.timeout 80m $(E2E_ARGS)
 
+.PHONY: failover
+failover: ## Measure failovers, as root for all cases (FAILOVER_ARGS='-rounds 2 -cases sigterm,kill' for a minute, not hours)
+	go build -o bin/server ./cmd/server
+	go run ./test/failover -server bin/server -md docs/FAILOVER.md -svg docs/failover.svg $(FAILOVER_ARGS)
+
 .PHONY: vet
 vet: ## Run go vet
 	go vet ./... && go vet -tags e2e ./test/...
