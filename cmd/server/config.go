@@ -89,7 +89,7 @@ func (c *serveConfig) flags() *pflag.FlagSet {
 	f.Int64Var(&c.quota, "quota-bytes", 1024*mebibyte, "size of the store; from 90 % of it on, writes that grow it are refused")
 	f.DurationVar(&c.historyRetention, "history-retention", 5*time.Minute, "how long old revisions can be read and watched; less while the store is over half full")
 	f.DurationVar(&c.heartbeat, "etcd-heartbeat-interval", 100*time.Millisecond, "etcd's heartbeat interval")
-	f.DurationVar(&c.electionTimeout, "etcd-election-timeout", time.Second, "etcd's election timeout; at least five heartbeat intervals")
+	f.DurationVar(&c.electionTimeout, "etcd-election-timeout", 500*time.Millisecond, "etcd's election timeout; at least five heartbeat intervals")
 
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-format", "json", "json or console")
