@@ -13,9 +13,9 @@ import (
 func TestCrashWhileForming(t *testing.T) {
 	slow(t)
 	t.Parallel()
-	for _, step := range []string{"founding a cluster", "starting etcd", "etcd is ready"} {
+	for _, step := range []string{"founding a new cluster", "starting etcd", "etcd is ready"} {
 		for victim := range 2 {
-			if step == "founding a cluster" && victim != 0 {
+			if step == "founding a new cluster" && victim != 0 {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(step, " ", "-"), victim), func(t *testing.T) {
