@@ -19,7 +19,8 @@ type electionStore struct {
 
 func recordOf(l store.Leader) election.Record {
 	return election.Record{
-		Pod: l.Pod, BootID: l.BootID, ClaimID: l.ClaimID, Epoch: l.Epoch, Resigned: l.Resigned, Revision: l.Revision,
+		Pod: l.Pod, BootID: l.BootID, ClaimID: l.ClaimID, Epoch: l.Epoch, Revision: l.Revision,
+		Resigned: l.Resigned, Reason: l.Reason, Successor: l.Successor,
 	}
 }
 

@@ -149,6 +149,7 @@ func (r *replica) open(ctx context.Context) error {
 	elected, err := election.New(election.Config{
 		Pod: r.cfg.name, BootID: r.bootID, Lock: r.newLock(client), Store: electionStore{st, r.cfg.name, r.bootID},
 		Timing: r.cfg.timing, Voter: r.member.Voter, First: r.first, Probe: r.probe, PrepareMove: r.member.PrepareMove,
+		StoreElsewhere: r.storeElsewhere, FetchStore: r.member.FetchLeader,
 		Log: r.log.Named("election"), Metrics: r.registry,
 	})
 	if err != nil {
@@ -230,6 +231,12 @@ func (r *replica) halfFull() bool {
 
 // first tells whether this replica goes first when the lock is released: the one that etcd's leader is on.
 func (r *replica) first() bool { return r.member.RaftLeader() == r.cfg.name }
+
+// storeElsewhere tells whether etcd's leader is known to be on another replica.
+func (r *replica) storeElsewhere() bool {
+	pod := r.member.RaftLeader()
+	return pod != "" && pod != r.cfg.name
+}
 
 func (r *replica) members(ctx context.Context) ([]api.Member, error) {
 	infos, err := r.member.Members(ctx)

@@ -108,7 +108,7 @@ func TestAWriteIsHeldUntilSomebodyLeads(t *testing.T) {
 func TestAWriteIsHeldWhileTheLeaderHasResigned(t *testing.T) {
 	t.Parallel()
 	a, b, c := trio(t)
-	if err := a.lead().Resign(testContext(t)); err != nil {
+	if err := a.lead().Resign(testContext(t), "", ""); err != nil {
 		t.Fatal(err)
 	}
 	c.knows("")

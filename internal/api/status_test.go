@@ -23,7 +23,7 @@ func TestLeaderSaysWhoLeads(t *testing.T) {
 	if body.Leader == nil || *body.Leader != a.pod || body.Epoch != 1 || body.Since == nil || time.Since(*body.Since) > time.Minute {
 		t.Errorf("the leader is %+v", body)
 	}
-	if err := term.Resign(testContext(t)); err != nil {
+	if err := term.Resign(testContext(t), "", ""); err != nil {
 		t.Fatal(err)
 	}
 	b.knows("")

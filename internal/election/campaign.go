@@ -2,6 +2,8 @@ package election
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 )
 
@@ -33,6 +35,39 @@ func (e *Election) rest(ctx context.Context) bool {
 			return true
 		}
 	}
+}
+
+// sitOut has the replica rest before its next round, because r gave the lock up.
+func (e *Election) sitOut(r *round) {
+	record, _ := e.cfg.Store.Record()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.resting, e.since = true, max(record.Revision, r.guard.seenRecord().Revision)
+}
+
+// named is when a record that names a successor was first seen, by its revision.
+type named struct {
+	revision int64
+	at       time.Time
+}
+
+var errYields = errors.New("another pod is to lead next")
+
+// yield tells why this replica is to hold back from taking the lock: a moment ago the leader has named another pod to
+// be its successor. A replica that happens to try just then would be faster than the one that has to hear of it first.
+func (e *Election) yield(record Record) error {
+	if !record.Resigned || record.Successor == "" || record.Successor == e.cfg.Pod {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.named.revision != record.Revision {
+		e.named = named{record.Revision, time.Now()}
+	}
+	if time.Since(e.named.at) < holdBack {
+		return fmt.Errorf("%w: %s", errYields, record.Successor)
+	}
+	return nil
 }
 
 // followLock starts a fresh round whenever the lock is released: a round's first attempt is immediate, where an

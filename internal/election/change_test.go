@@ -19,20 +19,27 @@ func TestWhyALeaderWasElected(t *testing.T) {
 		name     string
 		replaced Record
 		lock     lockState
+		reason   string
 		want     string
 	}{
-		{"nobody before", Record{}, lockAbsent, "the first leader"},
-		{"all disks lost", Record{}, lockHeld, "the first leader of a new, empty store, though the lock had been held before: if there was data, it is gone"},
-		{"handover", Record{Pod: "leasehold-0", BootID: "a", Resigned: true}, lockFree, "leasehold-0 gave leadership up"},
-		{"handover, and the lock ran out", Record{Pod: "leasehold-0", BootID: "a", Resigned: true}, lockHeld, "leasehold-0 gave leadership up"},
-		{"crash", Record{Pod: "leasehold-0", BootID: "a"}, lockHeld, "leasehold-0 had been silent for the length of its lease"},
-		{"the lock is gone", Record{Pod: "leasehold-0", BootID: "a"}, lockFree, "leasehold-0 no longer held the lock"},
-		{"restart after a crash", Record{Pod: "leasehold-1", BootID: "a"}, lockHeld, "leasehold-1 was restarted"},
-		{"restart after a handover", Record{Pod: "leasehold-1", BootID: "a", Resigned: true}, lockFree, "leasehold-1 was restarted"},
-		{"leading again", Record{Pod: "leasehold-1", BootID: "b", Resigned: true}, lockFree, "nobody else took over"},
+		{"nobody before", Record{}, lockAbsent, First, "the first leader"},
+		{"all disks lost", Record{}, lockHeld, First, "the first leader of a new, empty store, though the lock had been held before: if there was data, it is gone"},
+		{"handover", Record{Pod: "leasehold-0", BootID: "a", Resigned: true, Reason: Graceful}, lockFree, Graceful, "leasehold-0 gave leadership up"},
+		{"transfer", Record{Pod: "leasehold-0", BootID: "a", Resigned: true, Reason: Transfer}, lockFree, Transfer, "leasehold-0 gave leadership up"},
+		{"an old record", Record{Pod: "leasehold-0", BootID: "a", Resigned: true}, lockFree, Resigned, "leasehold-0 gave leadership up"},
+		{"about to be resigned", Record{Pod: "leasehold-0", BootID: "a"}, lockFree, Resigned, "leasehold-0 no longer held the lock"},
+		{"handover, and the lock ran out", Record{Pod: "leasehold-0", BootID: "a", Resigned: true, Reason: Graceful}, lockHeld, Graceful, "leasehold-0 gave leadership up"},
+		{"crash", Record{Pod: "leasehold-0", BootID: "a"}, lockHeld, Frozen, "leasehold-0 had been silent for the length of its lease"},
+		{"the lock is gone", Record{Pod: "leasehold-0", BootID: "a"}, lockAbsent, Fenced, "leasehold-0 no longer held the lock"},
+		{"restart after a crash", Record{Pod: "leasehold-1", BootID: "a"}, lockHeld, Crash, "leasehold-1 was restarted"},
+		{"restart after a handover", Record{Pod: "leasehold-1", BootID: "a", Resigned: true, Reason: Graceful}, lockFree, Graceful, "leasehold-1 was restarted"},
+		{"leading again", Record{Pod: "leasehold-1", BootID: "b", Resigned: true}, lockFree, Resigned, "nobody else took over"},
 	} {
-		if got := whyElected("leasehold-1", "b", test.replaced, test.lock); got != test.want {
+		if got := whyElected("leasehold-1", "b", test.replaced, test.lock, ""); got != test.want {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)
+		}
+		if got := reasonBegan("leasehold-1", "b", test.replaced, test.lock, ""); got != test.reason {
+			t.Errorf("%s: the reason is %q, want %q", test.name, got, test.reason)
 		}
 	}
 }
@@ -62,8 +69,8 @@ func TestAHandoverIsAnnounced(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.leader(next)
-		old.tells(old.pod+" leads under epoch 1: the first leader", old.pod+" stopped leading under epoch 1: handover")
-		next.tells(next.pod + " leads under epoch 2: " + old.pod + " gave leadership up")
+		old.tells(old.pod+" leads under epoch 1 (first): the first leader", old.pod+" stopped leading under epoch 1 (graceful): handover")
+		next.tells(next.pod + " leads under epoch 2 (graceful): " + old.pod + " gave leadership up")
 		if got := next.told()[0]; got.From != old.pod || got.To != next.pod || got.Epoch != 2 {
 			t.Errorf("%+v", got)
 		}
@@ -75,35 +82,36 @@ func TestAHandoverIsAnnounced(t *testing.T) {
 
 func TestTheEndOfATermIsAnnouncedWithItsCause(t *testing.T) {
 	for name, test := range map[string]struct {
-		end func(c *cluster, r *replica)
-		why string
+		end    func(c *cluster, r *replica)
+		reason string
+		why    string
 	}{
 		"fenced": {
 			func(c *cluster, _ *replica) { c.store.overwrite(Record{Pod: "pod-9", BootID: "x", ClaimID: "x/1"}) },
-			"pod-9 claimed epoch 2",
+			Fenced, "pod-9 claimed epoch 2",
 		},
 		"taken-away": {
 			func(c *cluster, _ *replica) {
 				c.meet("pod-9", Vitals{BootID: "x", Claiming: true})
 				c.locks.overwrite(c.heldBy("pod-9", "x", c.timing.LeaseDuration))
 			},
-			`another pod holds the lock: "pod-9"`,
+			Fenced, `another pod holds the lock: "pod-9"`,
 		},
 		"not-renewed": {
 			func(_ *cluster, r *replica) { r.lock.set(only("update", failing)) },
-			"the lock was not renewed in time: injected",
+			Resigned, "the lock was not renewed in time: injected",
 		},
 		"not-renewed-and-not-read": {
 			func(_ *cluster, r *replica) { r.lock.set(failing) },
-			"the lock was not renewed in time: injected",
+			Resigned, "the lock was not renewed in time: injected",
 		},
 		"store-silent": {
 			func(_ *cluster, r *replica) { r.store.set(only("read", hanging)) },
-			"the lock was not renewed in time: the store does not answer: context deadline exceeded",
+			Resigned, "the lock was not renewed in time: the store does not answer: context deadline exceeded",
 		},
 		"cannot-commit": {
 			func(_ *cluster, r *replica) { r.store.lastTerm().end(errors.New("a batch got no answer")) },
-			"a batch got no answer",
+			Resigned, "a batch got no answer",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -112,7 +120,7 @@ func TestTheEndOfATermIsAnnouncedWithItsCause(t *testing.T) {
 				r := c.leader()
 				test.end(c, r)
 				within(c.t, c.timing.LeaseDuration, r.idle)
-				r.tells("pod-0 leads under epoch 1: the first leader", "pod-0 stopped leading under epoch 1: "+test.why)
+				r.tells("pod-0 leads under epoch 1 (first): the first leader", "pod-0 stopped leading under epoch 1 ("+test.reason+"): "+test.why)
 				if r.told()[1].Handover {
 					c.t.Error("that was no handover")
 				}
@@ -128,14 +136,14 @@ func TestATakeoverIsAnnounced(t *testing.T) {
 		next := c.but(old)[0]
 		old.vanish()
 		c.leader(next)
-		next.tells(next.pod + " leads under epoch 2: " + old.pod + " had been silent for the length of its lease")
+		next.tells(next.pod + " leads under epoch 2 (frozen): " + old.pod + " did not answer")
 		next.vanish()
 		within(c.t, c.timing.LeaseDuration, next.idle)
 		c.locks.overwrite(nil) // somebody deletes the lock
 		third := c.add("pod-2", "boot-2")
 		third.start()
 		c.leader(third)
-		third.tells("pod-2 leads under epoch 3: " + next.pod + " no longer held the lock")
+		third.tells("pod-2 leads under epoch 3 (fenced): " + next.pod + " no longer held the lock")
 	})
 }
 
@@ -146,7 +154,7 @@ func TestARestartIsAnnounced(t *testing.T) {
 		restarted := c.add("pod-0", "boot-new")
 		restarted.start()
 		c.leader(restarted)
-		restarted.tells("pod-0 leads under epoch 2: pod-0 was restarted")
+		restarted.tells("pod-0 leads under epoch 2 (crash): pod-0 was restarted")
 	})
 }
 
@@ -188,13 +196,13 @@ func TestTheLeaseHasAnEventForEachChange(t *testing.T) {
 	})
 	create(t, lock, "pod-0")
 	lock.RecordEvent("became leader") // client-go's own
-	lock.Announce(Change{To: "pod-0", Epoch: 1, Why: "the first leader"})
-	lock.Announce(Change{From: "pod-0", Epoch: 1, Why: "handover", Handover: true})
-	lock.Announce(Change{From: "pod-0", Epoch: 3, Why: "pod-1 claimed epoch 4 (100%)"})
+	lock.Announce(Change{To: "pod-0", Epoch: 1, Reason: First, Why: "the first leader"})
+	lock.Announce(Change{From: "pod-0", Epoch: 1, Reason: Graceful, Why: "handover", Handover: true})
+	lock.Announce(Change{From: "pod-0", Epoch: 3, Reason: Fenced, Why: "pod-1 claimed epoch 4 (100%)"})
 	for _, want := range []string{
-		"Normal LeaderElected pod-0 leads under epoch 1: the first leader",
-		"Normal LeaderStopped pod-0 stopped leading under epoch 1: handover",
-		"Warning LeaderStopped pod-0 stopped leading under epoch 3: pod-1 claimed epoch 4 (100%)",
+		"Normal LeaderElected pod-0 leads under epoch 1 (first): the first leader",
+		"Normal LeaderStopped pod-0 stopped leading under epoch 1 (graceful): handover",
+		"Warning LeaderStopped pod-0 stopped leading under epoch 3 (fenced): pod-1 claimed epoch 4 (100%)",
 	} {
 		if got := <-events.Events; got != want {
 			t.Errorf("%q, want %q", got, want)

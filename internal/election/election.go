@@ -24,8 +24,9 @@ import (
 type Record struct {
 	Pod, BootID, ClaimID string
 	Epoch                uint64
-	// Resigned says that the pod has given leadership up.
-	Resigned bool
+	// Resigned says that the pod has given leadership up: for that Reason, and to Successor, if it named one.
+	Resigned          bool
+	Reason, Successor string
 	// Revision orders records: a newer one is greater.
 	Revision int64
 }
@@ -40,8 +41,9 @@ type Term interface {
 	End()
 	// Pause runs f while no write is under way; if that does not come before ctx is done, f does not run.
 	Pause(ctx context.Context, f func()) error
-	// Resign ends the term, lets the write under way finish, and gives the record up.
-	Resign(ctx context.Context) error
+	// Resign ends the term, lets the write under way finish, and gives the record up, with why and to whom ("" for
+	// whoever comes).
+	Resign(ctx context.Context, reason, successor string) error
 }
 
 // Store is what the election needs of the store.
@@ -53,7 +55,7 @@ type Store interface {
 	// Claim makes this replica the leader if seen is still the newest record.
 	Claim(ctx context.Context, seen Record, claimID string) (Term, error)
 	// ResignClaim gives up the claim if it is the newest record.
-	ResignClaim(ctx context.Context, claimID string) error
+	ResignClaim(ctx context.Context, claimID, reason string) error
 }
 
 // Lock is where the election is held. Its methods are called by one goroutine at a time, except Watch and
@@ -83,11 +85,16 @@ type Config struct {
 	First func() bool
 	// Probe asks another pod whether it leads. An error means that it does not answer.
 	Probe func(ctx context.Context, pod string) (Vitals, error)
-	// PrepareMove chooses where the store's own leadership is to go; what it returns moves it, in one try, and is
-	// called while no write is under way.
-	PrepareMove func(ctx context.Context) (move func(ctx context.Context) error)
-	Log         *zap.Logger
-	Metrics     prometheus.Registerer
+	// PrepareMove chooses where the store's own leadership is to go: to that pod, or to the best one where to is "".
+	// It returns which pod that is, and what moves it there, in one try, and is called while no write is under way;
+	// or why it cannot go there.
+	PrepareMove func(ctx context.Context, to string) (successor string, move func(ctx context.Context) error, err error)
+	// StoreElsewhere tells whether the store's own leadership is known to be on another replica; FetchStore moves it here,
+	// in one try, and is called while no write is under way.
+	StoreElsewhere func() bool
+	FetchStore     func(ctx context.Context) error
+	Log            *zap.Logger
+	Metrics        prometheus.Registerer
 }
 
 const (
@@ -95,8 +102,10 @@ const (
 	holdBack = 300 * time.Millisecond
 	// claimLimit is how long a claim may take before the lock is given up again.
 	claimLimit = 3 * time.Second
-	// moveLimit bounds the moving of the store's own leadership in a handover.
-	moveLimit = time.Second
+	// moveLimit bounds the moving of the store's own leadership, and resignLimit how long the lock is kept for the
+	// record to be resigned.
+	moveLimit   = time.Second
+	resignLimit = 3 * time.Second
 )
 
 // Election campaigns for as long as the process lives, in rounds: client-go's elector runs once, and each
@@ -115,12 +124,17 @@ type Election struct {
 	resting bool          // the last round gave the lock up
 	since   int64         // the revision of the leader record that was the newest known then
 	drained bool          // never to campaign again
+	parting parting       // how a record is being given up in good order
+	named   named
+
+	handing chan struct{} // held by who gives leadership up, or moves the store's
 }
 
-// Leadership is handed to the work that only the leader does. Context ends with the term.
+// Leadership is handed to the work that only the leader does. Context ends with the term; Began is how it came about.
 type Leadership struct {
 	Context context.Context
 	Term    Term
+	Began   Change
 	round   *round
 	cancel  context.CancelCauseFunc
 }
@@ -132,7 +146,7 @@ func New(cfg Config) (*Election, error) {
 	}
 	m := newMetrics(cfg.Metrics)
 	cfg.Lock = countedLock{cfg.Lock, m.requests}
-	e := &Election{cfg: cfg, log: cfg.Log, metrics: m, changed: make(chan struct{})}
+	e := &Election{cfg: cfg, log: cfg.Log, metrics: m, changed: make(chan struct{}), handing: make(chan struct{}, 1)}
 	e.takeover = &takeover{e: e}
 	return e, nil
 }
@@ -163,6 +177,7 @@ func (e *Election) Run(ctx context.Context) {
 	helpers.Go(func() { e.followLock(ctx) })
 	helpers.Go(func() { e.resignGhosts(ctx) })
 	helpers.Go(func() { e.takeover.run(ctx) })
+	helpers.Go(func() { e.keepStore(ctx) })
 	for n := 1; ctx.Err() == nil; n++ {
 		if e.rest(ctx) {
 			e.runRound(ctx, n)
@@ -170,10 +185,7 @@ func (e *Election) Run(ctx context.Context) {
 	}
 }
 
-var (
-	errHandover = errors.New("handover")
-	errReleased = errors.New("the lock was released")
-)
+var errReleased = errors.New("the lock was released")
 
 // setLeading starts l unless its round is over already, or its lock not ours any more: the elector's callbacks
 // run on goroutines of their own and may come late and in any order.
@@ -186,11 +198,12 @@ func (e *Election) setLeading(ctx context.Context, l *Leadership) bool {
 	e.leading.Store(true)
 	e.metrics.leading.Set(1)
 	change := l.round.began(l.Term)
+	l.Began = change
 	level := zap.InfoLevel
 	if change.Amiss() {
 		level = zap.WarnLevel
 	}
-	e.log.Log(level, "leading", zap.Uint64("epoch", change.Epoch), zap.String("why", change.Why))
+	e.log.Log(level, "leading", zap.Uint64("epoch", change.Epoch), zap.String("reason", change.Reason), zap.String("why", change.Why))
 	e.change(l, change)
 	return true
 }

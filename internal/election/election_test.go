@@ -493,7 +493,7 @@ func TestAResignationOfTheOldLeaderDoesNotEndTheRound(t *testing.T) {
 			}
 			return nil
 		})
-		c.store.resign(c.store.read())
+		c.store.resign(c.store.read(), Resigned, "")
 		time.Sleep(c.timing.RetryPeriod + poll) // a renewal
 		close(held)
 		within(t, 10*poll, r.leads)

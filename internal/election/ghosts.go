@@ -12,6 +12,7 @@ import (
 func (e *Election) resignGhosts(ctx context.Context) {
 	for ctx.Err() == nil {
 		record, changed := e.cfg.Store.Record()
+		_ = e.yield(record) // counts from now
 		if !e.ghost(record) {
 			select {
 			case <-changed:
@@ -21,7 +22,7 @@ func (e *Election) resignGhosts(ctx context.Context) {
 			continue
 		}
 		resign, cancel := context.WithTimeout(ctx, claimLimit)
-		err := e.cfg.Store.ResignClaim(resign, record.ClaimID)
+		err := e.cfg.Store.ResignClaim(resign, record.ClaimID, e.partingReason(record.ClaimID))
 		cancel()
 		if err != nil {
 			e.log.Warn("a claim that is not ours to keep could not be given up", zap.String("claim", record.ClaimID), zap.Error(err))

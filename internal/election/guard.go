@@ -27,6 +27,7 @@ type guard struct {
 	claimID  string // the round's
 	takeover *takeover
 	lost     func(cause error)
+	yield    func(Record) error // why this replica is to hold back; nil for never
 
 	mu         sync.Mutex
 	holder     string // as the last read showed it, with a twin's marked
@@ -34,6 +35,7 @@ type guard struct {
 	absent     bool      // the last read found no lock
 	before     lockState // of the lock, before the write that won the round
 	failure    error     // why the last attempt to write failed, nil if it did not
+	evidence   string    // what was found out about the leader by the record, before the round won over it; "" if nothing
 	verdict    *verdict  // by which the lock was read last before it was won, nil if by none
 	byStore    bool      // the lock is taken on the store's word
 	won        bool
@@ -99,7 +101,10 @@ func (g *guard) beginRead() *verdict {
 	if g.won {
 		return nil
 	}
-	g.verdict, g.byStore = g.takeover.standing(), false
+	g.verdict, g.byStore, g.evidence = g.takeover.standing(), false, ""
+	if g.verdict != nil {
+		g.evidence = g.verdict.evidence
+	}
 	return g.verdict
 }
 
@@ -190,6 +195,11 @@ func (g *guard) tryWrite(ctx context.Context, do func() error) error {
 	if err := g.rival(ctx, record); err != nil {
 		return err
 	}
+	if g.yield != nil && !g.hasWon() {
+		if err := g.yield(record); err != nil {
+			return err
+		}
+	}
 	if err := g.begin(ctx, record); err != nil {
 		return err
 	}
@@ -215,10 +225,14 @@ func (g *guard) rival(ctx context.Context, record Record) error {
 	if record.Pod == "" || record.Resigned || leads == (process{g.cfg.Pod, g.cfg.BootID}) || g.hasWon() || g.goesBy() != nil {
 		return nil
 	}
-	if g.takeover.e.probe(ctx, leads, record) != "" {
-		return nil
+	evidence := g.takeover.e.probe(ctx, leads, record)
+	if evidence == "" {
+		return fmt.Errorf("%w: %s under epoch %d", errLeads, record.Pod, record.Epoch)
 	}
-	return fmt.Errorf("%w: %s under epoch %d", errLeads, record.Pod, record.Epoch)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.evidence = evidence
+	return nil
 }
 
 // goesBy returns the verdict by which the lock was read, nil if by none.
@@ -306,11 +320,12 @@ func (g *guard) state() lockState {
 	}
 }
 
-// wonBy returns what seenRecord does, and how the lock was before the round won it.
-func (g *guard) wonBy() (replaced Record, lock lockState) {
+// wonBy returns what seenRecord does, how the lock was before the round won it, and what had been found out about the
+// leader by that record.
+func (g *guard) wonBy() (replaced Record, lock lockState, evidence string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.seen, g.before
+	return g.seen, g.before, g.evidence
 }
 
 // lastFailure is why the last attempt to take or renew the lock failed, nil if it did not.

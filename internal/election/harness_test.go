@@ -398,13 +398,13 @@ func (s *storeServer) claim(seen, next Record) (Record, bool) {
 	return s.record, true
 }
 
-func (s *storeServer) resign(l Record) bool {
+func (s *storeServer) resign(l Record, reason, successor string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.record.Revision != l.Revision {
 		return false
 	}
-	l.Resigned = true
+	l.Resigned, l.Reason, l.Successor = true, reason, successor
 	s.put("resign", l)
 	return true
 }
@@ -526,12 +526,16 @@ func (c *storeClient) claimOnce(ctx context.Context, seen Record, claimID string
 	return found, nil
 }
 
-func (c *storeClient) ResignClaim(ctx context.Context, claimID string) error {
+func (c *storeClient) ResignClaim(ctx context.Context, claimID, reason string) error {
+	return c.resign(ctx, claimID, reason, "")
+}
+
+func (c *storeClient) resign(ctx context.Context, claimID, reason, successor string) error {
 	for {
 		done := false
 		err := c.call(ctx, call{op: "resign"}, func() error {
 			l := c.server.read()
-			done = l.ClaimID != claimID || l.Resigned || c.server.resign(l)
+			done = l.ClaimID != claimID || l.Resigned || c.server.resign(l, reason, successor)
 			return nil
 		})
 		if done && err == nil {
@@ -587,12 +591,12 @@ func (t *fakeTerm) Pause(_ context.Context, f func()) error {
 	return nil
 }
 
-func (t *fakeTerm) Resign(ctx context.Context) error {
+func (t *fakeTerm) Resign(ctx context.Context, reason, successor string) error {
 	t.End()
 	if t.store.onEnd != nil {
 		t.store.onEnd(ctx)
 	}
-	return t.store.ResignClaim(ctx, t.claimID)
+	return t.store.resign(ctx, t.claimID, reason, successor)
 }
 
 // --- the cluster ---
@@ -628,7 +632,10 @@ type replica struct {
 	first     atomic.Bool
 	answers   faults       // decides what becomes of a probe of this replica
 	undecided atomic.Int64 // a duration
+	prepare   func(to string) (successor string, err error)
 	moveStore func(context.Context) error
+	elsewhere atomic.Bool // the store's own leadership
+	fetch     func(context.Context) error
 	cancel    context.CancelFunc
 	done      chan struct{}
 	gone      atomic.Bool // does nothing, whatever its flag says
@@ -677,15 +684,19 @@ func (c *cluster) add(pod, boot string) *replica {
 		c: c, pod: pod, boot: boot,
 		lock:      &lockClient{server: c.locks, pod: pod, boot: boot},
 		store:     c.store.client(pod, boot),
+		prepare:   func(to string) (string, error) { return to, nil },
 		moveStore: func(context.Context) error { return nil },
+		fetch:     func(context.Context) error { return nil },
 	}
 	r.voter.Store(true)
 	election, err := New(Config{
 		Pod: pod, BootID: boot, Lock: r.lock, Store: r.store, Timing: c.timing,
 		Voter: r.voter.Load, First: r.first.Load, Probe: c.probe,
-		PrepareMove: func(context.Context) func(context.Context) error {
-			return func(ctx context.Context) error { return r.moveStore(ctx) }
+		PrepareMove: func(_ context.Context, to string) (string, func(context.Context) error, error) {
+			successor, err := r.prepare(to)
+			return successor, func(ctx context.Context) error { return r.moveStore(ctx) }, err
 		},
+		StoreElsewhere: r.elsewhere.Load, FetchStore: func(ctx context.Context) error { return r.fetch(ctx) },
 		Log: zaptest.NewLogger(c.t).Named(pod + "/" + boot), Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {

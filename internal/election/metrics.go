@@ -12,11 +12,12 @@ type metrics struct {
 	leading  prometheus.Gauge
 	rounds   prometheus.Counter
 	requests *prometheus.CounterVec
+	moves    *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	auto := promauto.With(reg)
-	return &metrics{
+	m := &metrics{
 		leading: auto.NewGauge(prometheus.GaugeOpts{
 			Name: "leasehold_leading",
 			Help: "1 while this replica leads.",
@@ -29,7 +30,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "leasehold_lock_requests_total",
 			Help: "Requests to the lock of the election (the Lease), by what came of them.",
 		}, []string{"operation", "result"}),
+		moves: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "leasehold_store_leader_moves_total",
+			Help: "Moves of etcd's leadership to this replica, because it leads, by what came of them.",
+		}, []string{"result"}),
 	}
+	m.moves.WithLabelValues("success")
+	m.moves.WithLabelValues("error")
+	return m
 }
 
 // countedLock is a Lock whose requests are counted. A holder whose writes fail is about to lose the lock; one

@@ -35,6 +35,7 @@ func (e *Election) newRound(ctx context.Context, n int) *round {
 	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.guard = newGuard(e.takeover, r.claimID, r.lost)
+	r.guard.yield = e.yield
 	return r
 }
 
@@ -42,10 +43,7 @@ func (e *Election) newRound(ctx context.Context, n int) *round {
 // then lets others try before it campaigns again.
 func (r *round) lost(cause error) {
 	r.e.clear(r, cause)
-	record, _ := r.e.cfg.Store.Record()
-	r.e.mu.Lock()
-	r.e.resting, r.e.since = true, max(record.Revision, r.guard.seenRecord().Revision)
-	r.e.mu.Unlock()
+	r.e.sitOut(r)
 	r.cancel(cause)
 }
 
@@ -71,7 +69,7 @@ func (r *round) started(ctx context.Context) {
 	}
 	cause := r.awaitEnd(ctx, term)
 	if errors.Is(context.Cause(l.Context), errHandover) {
-		return // Handover ends the round, once the record is resigned
+		return // giveUp's caller ends the round, once the record is resigned
 	}
 	r.lost(cause)
 }

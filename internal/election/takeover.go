@@ -22,16 +22,6 @@ type Vitals struct {
 	Undecided time.Duration
 }
 
-// Evidence says in a word why a leader or holder of the lock counts as gone.
-type Evidence string
-
-// What a probe finds out.
-const (
-	Crashed Evidence = "crash"  // the process is not there any more, or another one is
-	Frozen  Evidence = "frozen" // there is no answer
-	Fenced  Evidence = "fenced" // it answers, and does not lead or cannot commit
-)
-
 const (
 	// followTick is how often a replica looks whether the store's own leadership has come to it.
 	followTick = 50 * time.Millisecond
@@ -57,7 +47,7 @@ type process struct{ pod, boot string }
 type verdict struct {
 	record   Record // the newest then: the verdict is void under any other
 	gone     []process
-	evidence Evidence
+	evidence string
 }
 
 func (v *verdict) covers(p process) bool {
@@ -128,7 +118,7 @@ func (t *takeover) run(ctx context.Context) {
 			// A round's first attempt is immediate. A verdict that stands starts another one now and then, in case the
 			// attempt failed; more often would only cut attempts short.
 			if t.pass(v) || v != nil && time.Since(restarted) > t.e.cfg.Timing.RetryPeriod {
-				t.e.log.Info("taking over", zap.String("from", v.record.Pod), zap.Uint64("epoch", v.record.Epoch), zap.String("evidence", string(v.evidence)))
+				t.e.log.Info("taking over", zap.String("from", v.record.Pod), zap.Uint64("epoch", v.record.Epoch), zap.String("evidence", v.evidence))
 				restarted = time.Now()
 				t.e.restartCampaign()
 			}
@@ -171,7 +161,7 @@ func (t *takeover) vacant(record Record) bool {
 
 // examine returns the verdict on the suspects; nil if one of them is not gone.
 func (t *takeover) examine(ctx context.Context, record Record, suspects []process) *verdict {
-	v := &verdict{record: record, evidence: Crashed}
+	v := &verdict{record: record, evidence: Crash}
 	for _, p := range suspects {
 		evidence := t.e.probe(ctx, p, record)
 		if evidence == "" {
@@ -185,9 +175,9 @@ func (t *takeover) examine(ctx context.Context, record Record, suspects []proces
 
 // probe asks whether p leads, or is about to, and returns "" if it does. It takes two failures to be gone, and one
 // answer of another process in its place.
-func (e *Election) probe(ctx context.Context, p process, record Record) Evidence {
+func (e *Election) probe(ctx context.Context, p process, record Record) string {
 	if p.pod == e.cfg.Pod {
-		return Crashed // this is the process in its place
+		return Crash // this is the process in its place
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -219,7 +209,7 @@ func (e *Election) probe(ctx context.Context, p process, record Record) Evidence
 
 // finding is what one probe came to: who answers is sure to be there, and so is who has been replaced to be gone.
 type finding struct {
-	evidence Evidence
+	evidence string
 	sure     bool
 }
 
@@ -238,11 +228,11 @@ func judge(v Vitals, err error, p process, record Record) finding {
 	leads := v.Epoch > 0 && (p.pod != record.Pod || v.Epoch >= record.Epoch)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return finding{Crashed, false}
+		return finding{Crash, false}
 	case err != nil:
 		return finding{Frozen, false}
 	case v.BootID != p.boot:
-		return finding{Crashed, true}
+		return finding{Crash, true}
 	case leads && v.Undecided <= maxUndecided, v.Claiming:
 		return finding{"", true}
 	}

@@ -5,79 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
-	"go.etcd.io/etcd/client/pkg/v3/types"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 )
-
-const moveTimeout = 500 * time.Millisecond
-
-// MoveLeader hands etcd's leadership over: PrepareMove, and the move at once.
-func (m *Member) MoveLeader(ctx context.Context) error {
-	return m.PrepareMove(ctx)(ctx)
-}
-
-// PrepareMove chooses to whom etcd's leadership goes, if this member has it: to the most advanced of the voters that answer, for
-// which it waits moveTimeout at most. The function that it returns, never nil, only moves: one try, bounded by two election
-// timeouts, in which proposals are dropped. It does nothing if there is nothing to hand over, or nobody to hand it to.
-func (m *Member) PrepareMove(ctx context.Context) (move func(context.Context) error) {
-	return m.prepareMove(ctx, m.cfg.Peers.bound())
-}
-
-// prepareMove considers the pods below an ordinal only.
-func (m *Member) prepareMove(ctx context.Context, below int) func(context.Context) error {
-	nothing := func(context.Context) error { return nil }
-	if s := m.server(); s == nil || s.Leader() != s.MemberID() {
-		return nothing
-	}
-	target, ok := m.mostAdvanced(ctx, below)
-	if !ok {
-		return nothing
-	}
-	return func(ctx context.Context) error { return m.moveTo(ctx, target) }
-}
-
-func (m *Member) moveTo(ctx context.Context, target types.ID) error {
-	s := m.server()
-	if s == nil || s.Leader() != s.MemberID() {
-		return nil // lost since
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*m.cfg.Election)
-	defer cancel()
-	if err := s.MoveLeader(ctx, uint64(s.MemberID()), uint64(target)); err != nil {
-		return fmt.Errorf("etcd's leadership not moved to %s: %w", m.podOf(s, target), err)
-	}
-	m.log.Info("etcd's leadership moved", zap.String("to", m.podOf(s, target)))
-	return nil
-}
-
-// mostAdvanced returns the other ready voter that has applied most.
-func (m *Member) mostAdvanced(ctx context.Context, below int) (target types.ID, ok bool) {
-	s := m.server()
-	if s == nil {
-		return 0, false
-	}
-	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
-	defer cancel()
-	voters := map[hexID]bool{}
-	highest := -1
-	for _, member := range s.Cluster().Members() {
-		ordinal, known := m.ordinalOf(member.PeerURLs)
-		if known && !member.IsLearner && member.ID != s.MemberID() && ordinal < below {
-			voters[hexID(member.ID)] = true
-			highest = max(highest, ordinal)
-		}
-	}
-	var applied uint64
-	for _, a := range m.askAll(ctx, highest+1) {
-		if voters[a.MemberID] && a.Started && a.Applied >= applied {
-			target, applied, ok = types.ID(a.MemberID), a.Applied, true
-		}
-	}
-	return target, ok
-}
 
 // dismissal names the member that wants to go: a request that comes late must not hit its successor.
 type dismissal struct {
@@ -102,7 +33,7 @@ func (m *Member) Leave(ctx context.Context) error {
 		return nil
 	}
 	m.log.Info("leaving the cluster: this pod is being scaled away", zap.Int("replicas", replicas))
-	if err := m.prepareMove(ctx, replicas)(ctx); err != nil {
+	if err := m.handOver(ctx, replicas); err != nil {
 		m.log.Warn("leaving with etcd's leadership", zap.Error(err)) // the leader takes it over before it removes us
 	}
 	for {

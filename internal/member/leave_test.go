@@ -2,6 +2,7 @@ package member_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 )
@@ -65,8 +66,11 @@ func TestRemoveGone(t *testing.T) {
 	leader := s.pods[0]
 	eventually(t, func() error { // the leader must be one that stays
 		if l := s.leader(); l != leader {
-			_ = l.member.MoveLeader(context.Background())
-			return fmt.Errorf("%s leads", l.name)
+			_, move, err := l.member.PrepareMove(context.Background(), leader.name)
+			if err != nil {
+				return err
+			}
+			return errors.Join(fmt.Errorf("%s leads", l.name), move(context.Background()))
 		}
 		return nil
 	})

@@ -307,7 +307,7 @@ func TestADelayedClaimLosesAgainstEverythingThatHasHappenedSince(t *testing.T) {
 	for name, prepare := range map[string]func(a *replica){
 		"nobody had ever led": func(*replica) {},
 		"the last one had resigned": func(a *replica) {
-			if err := a.lead().Resign(testContext(a.t)); err != nil {
+			if err := a.lead().Resign(testContext(a.t), "", ""); err != nil {
 				a.t.Fatal(err)
 			}
 		},
@@ -317,7 +317,7 @@ func TestADelayedClaimLosesAgainstEverythingThatHasHappenedSince(t *testing.T) {
 			a, b, _ := newCluster(t).trio()
 			prepare(a)
 			_, late := ghostClaim(t, a)
-			if err := b.lead().Resign(testContext(t)); err != nil {
+			if err := b.lead().Resign(testContext(t), "", ""); err != nil {
 				t.Fatal(err)
 			}
 			after := b.record() // nobody leads, as before
@@ -352,7 +352,7 @@ func TestAClaimThatLandsWhenItsRoundIsOverIsGivenUp(t *testing.T) {
 	a, b, _ := newCluster(t).trio()
 	claimID, late := ghostClaim(t, a)
 	// As long as it is on its way there is nothing to give up.
-	if err := a.ResignClaim(testContext(t), claimID); err != nil {
+	if err := a.ResignClaim(testContext(t), claimID, "resigned"); err != nil {
 		t.Fatal(err)
 	}
 	if !late.arrive(t) {
@@ -365,11 +365,11 @@ func TestAClaimThatLandsWhenItsRoundIsOverIsGivenUp(t *testing.T) {
 		return nil
 	})
 	a.refuse(request(put("k", "1")), ErrNotLeading)
-	if err := b.ResignClaim(testContext(t), "another claim"); err != nil || b.record().Current() != "leasehold-0" {
+	if err := b.ResignClaim(testContext(t), "another claim", "resigned"); err != nil || b.record().Current() != "leasehold-0" {
 		t.Fatalf("another claim's resignation: %v, %+v", err, b.record())
 	}
 	a.wire.next(loseAnswer)
-	if err := a.ResignClaim(testContext(t), claimID); err != nil {
+	if err := a.ResignClaim(testContext(t), claimID, "resigned"); err != nil {
 		t.Fatal(err)
 	}
 	if l := b.record(); l.Current() != "" || l.Epoch != 1 {
@@ -391,7 +391,7 @@ func TestAClaimThatWasResignedBeforeItWasHeardOfGivesNoTerm(t *testing.T) {
 		result <- err
 	}()
 	held.reached(t)
-	if err := b.ResignClaim(testContext(t), who.ID); err != nil {
+	if err := b.ResignClaim(testContext(t), who.ID, "resigned"); err != nil {
 		t.Fatal(err)
 	}
 	held.open()
@@ -429,7 +429,7 @@ func TestAResignationDecidesWhatIsUndecided(t *testing.T) {
 			a.wire.next(first, held.hold)
 			write := a.startAnytime(testContext(t), request(put("k", "1")))
 			held.reached(t)
-			if err := term.Resign(testContext(t)); err != nil {
+			if err := term.Resign(testContext(t), "", ""); err != nil {
 				t.Fatal(err)
 			}
 			held.open()
@@ -456,7 +456,7 @@ func TestAResignationLetsTheBatchUnderWayFinish(t *testing.T) {
 	write := a.startAnytime(testContext(t), request(put("k", "1")))
 	held.reached(t)
 	resigned := make(chan error, 1)
-	go func() { resigned <- term.Resign(testContext(t)) }()
+	go func() { resigned <- term.Resign(testContext(t), "", "") }()
 	_ = ended(t, term)
 	held.open()
 	write.applied()
@@ -477,7 +477,7 @@ func TestResigningATermThatIsOverHarmsNobody(t *testing.T) {
 	a, b, _ := newCluster(t).trio()
 	old := a.lead()
 	b.lead()
-	if err := old.Resign(testContext(t)); err != nil {
+	if err := old.Resign(testContext(t), "", ""); err != nil {
 		t.Fatal(err)
 	}
 	b.apply(request(put("k", "1")))
@@ -675,7 +675,7 @@ func TestAClaimGoesOnWhereTheLeaderThatWasSeenHasResigned(t *testing.T) {
 			a, b, d := newCluster(t).trio()
 			old := a.lead()
 			seen := b.record()
-			if err := old.Resign(testContext(t)); err != nil {
+			if err := old.Resign(testContext(t), "", ""); err != nil {
 				t.Fatal(err)
 			}
 			b.wire.next(f, f)

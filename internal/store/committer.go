@@ -32,8 +32,9 @@ type committer struct {
 	queue   chan *pending
 	waiting []*pending // put off to the next batch, in order of arrival
 
-	since    atomic.Int64  // when the batch under way was sent, in nanoseconds since 1970; 0 if there is none
-	turn     chan struct{} // held by the committer during a transaction, by others to pause it
+	since    atomic.Int64              // when the batch under way was sent, in nanoseconds since 1970; 0 if there is none
+	turn     chan struct{}             // held by the committer during a transaction, by others to pause it
+	paused   atomic.Pointer[time.Time] // when the last pause began; nil if there was a batch since
 	stopOnce sync.Once
 	stopping chan struct{}
 	done     chan struct{}
@@ -119,6 +120,8 @@ func (c *committer) pause(ctx context.Context, f func()) error {
 		return fmt.Errorf("a batch is under way: %w", ctx.Err())
 	}
 	defer func() { <-c.turn }()
+	now := time.Now()
+	c.paused.Store(&now)
 	f()
 	return nil
 }
@@ -204,6 +207,7 @@ func (c *committer) commit(b *batch) error {
 		}
 		return err
 	}
+	c.paused.Store(nil)
 	c.store.journal.add(b.at, b.decisions, revision, time.Now())
 	b.replyAll(revision, nil)
 	if head != revision {

@@ -88,6 +88,7 @@ func (s *Store) see(ev *clientv3.Event, now time.Time) error {
 		}
 		return nil
 	}
+	s.served.note(ev.Kv, now)
 	_, err := s.learn(ev.Kv, now)
 	return err
 }

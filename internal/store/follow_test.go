@@ -37,7 +37,7 @@ func TestAFollowerKnowsTheLeaderRecord(t *testing.T) {
 	if l := await(); l.Current() != "leasehold-0" || l.Epoch != 1 || l.BootID != "boot-of-leasehold-0" || l.Revision != term.record.Revision {
 		t.Errorf("%+v", l)
 	}
-	if err := term.Resign(testContext(t)); err != nil {
+	if err := term.Resign(testContext(t), "", ""); err != nil {
 		t.Fatal(err)
 	}
 	if l := await(); l.Current() != "" || l.Pod != "leasehold-0" {

@@ -18,8 +18,15 @@ type Leader struct {
 	ClaimID string    `json:"claim_id"`
 	Epoch   uint64    `json:"epoch"`
 	Since   time.Time `json:"since"`
-	// Resigned says that the pod has given leadership up: nobody leads.
+	// Resigned says that the pod has given leadership up: nobody leads. The rest is known of a record that was resigned
+	// only, and empty where that was not said.
 	Resigned bool `json:"resigned,omitempty"`
+	// Reason is why it was resigned.
+	Reason string `json:"reason,omitempty"`
+	// Successor is the pod that is to lead next: it goes first.
+	Successor string `json:"successor,omitempty"`
+	// HeldMS is for how many milliseconds, rounded up, the term had taken no writes when it was resigned.
+	HeldMS int64 `json:"held_ms,omitempty"`
 	// Revision is the record's own; 0 where nobody has ever led.
 	Revision int64 `json:"-"`
 }

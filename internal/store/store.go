@@ -100,6 +100,7 @@ type Store struct {
 	metrics *metrics
 	leader  *leaderView
 	journal *journal
+	served  served
 	term    atomic.Pointer[Term]
 
 	stop       context.CancelFunc

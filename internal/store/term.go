@@ -23,9 +23,12 @@ type Term struct {
 	record    Leader
 	claimed   time.Time
 	committer *committer
+	gap       time.Duration
+	gapKnown  bool
 
 	endOnce sync.Once
 	ended   chan struct{}
+	endedAt time.Time
 	cause   error
 }
 
@@ -47,6 +50,7 @@ func (s *Store) Claim(ctx context.Context, seen Leader, who Claimant) (*Term, er
 		return nil, err
 	}
 	t := &Term{store: s, record: record, claimed: claimed, ended: make(chan struct{})}
+	t.gap, t.gapKnown = s.served.gap()
 	t.committer = newCommitter(s, record, t.end)
 	if !s.install(t) {
 		return nil, fmt.Errorf("claim epoch %d: %w", record.Epoch, ErrSuperseded)
@@ -110,8 +114,13 @@ func (s *Store) claim(ctx context.Context, seen Leader, who Claimant) (Leader, e
 }
 
 // ResignClaim gives up the claim with the given ID if it is the newest, whether or not its maker ever heard
-// of its success. It changes nothing otherwise. It repeats what gets no answer until ctx is done.
-func (s *Store) ResignClaim(ctx context.Context, claimID string) error {
+// of its success; reason is left in the record. It changes nothing otherwise. It repeats what gets no answer until
+// ctx is done.
+func (s *Store) ResignClaim(ctx context.Context, claimID, reason string) error {
+	return s.resignClaim(ctx, claimID, func(l *Leader) { l.Reason = reason })
+}
+
+func (s *Store) resignClaim(ctx context.Context, claimID string, mark func(*Leader)) error {
 	for {
 		l, err := s.ReadLeader(ctx)
 		if err != nil {
@@ -120,6 +129,8 @@ func (s *Store) ResignClaim(ctx context.Context, claimID string) error {
 		if l.ClaimID != claimID || l.Resigned {
 			return nil
 		}
+		l.Resigned = true
+		mark(&l)
 		resigned, err := s.resign(ctx, l)
 		if err != nil || resigned {
 			return err
@@ -127,10 +138,10 @@ func (s *Store) ResignClaim(ctx context.Context, claimID string) error {
 	}
 }
 
-// resign marks l as given up, if it is still the newest. It writes the head as a claim does: a batch of the
-// term whose answer is still awaited can then no longer be applied, and the journal tells what became of it.
+// resign writes l, marked as given up, if nobody has written the record since l was read. It writes the head as a
+// claim does: a batch of the term whose answer is still awaited can then no longer be applied, and the journal tells
+// what became of it.
 func (s *Store) resign(ctx context.Context, l Leader) (bool, error) {
-	l.Resigned = true
 	resp, err := s.repeat(ctx, transaction{
 		conditions: []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(leaderKey), "=", l.Revision)},
 		then: []clientv3.Op{
@@ -162,6 +173,9 @@ func (s *Store) Undecided() time.Duration {
 // Epoch is the term's fencing token.
 func (t *Term) Epoch() uint64 { return t.record.Epoch }
 
+// Since is when the term was claimed.
+func (t *Term) Since() time.Time { return t.record.Since }
+
 // Ended is closed when the term takes no more writes. Err then tells why.
 func (t *Term) Ended() <-chan struct{} { return t.ended }
 
@@ -184,7 +198,7 @@ func (t *Term) End() { t.end(errEnded) }
 
 func (t *Term) end(cause error) {
 	t.endOnce.Do(func() {
-		t.cause = cause
+		t.cause, t.endedAt = cause, time.Now()
 		t.store.term.CompareAndSwap(t, nil)
 		close(t.ended)
 		t.committer.stop()
@@ -192,9 +206,16 @@ func (t *Term) end(cause error) {
 	})
 }
 
+// Gap is for how long writes waited for this term, if that is known: from when this replica saw the last batch of
+// the term before, or, where that one was resigned in good order, from when it took no more writes by its own clock,
+// to when this term takes them. It is not known where this replica has seen neither, because nobody has led before or
+// because the process started later.
+func (t *Term) Gap() (gap time.Duration, known bool) { return t.gap, t.gapKnown }
+
 // Resign ends the term, waits for the batch under way (at most until ctx is done) and gives the leader record
-// up. A batch that is still undecided is decided by the resignation.
-func (t *Term) Resign(ctx context.Context) error {
+// up, with the reason and the pod that is to lead next, if there is one. A batch that is still undecided is decided
+// by the resignation.
+func (t *Term) Resign(ctx context.Context, reason, successor string) error {
 	t.End()
 	settle, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -202,7 +223,17 @@ func (t *Term) Resign(ctx context.Context) error {
 	case <-t.committer.done:
 	case <-settle.Done():
 	}
-	return t.store.ResignClaim(ctx, t.record.ClaimID)
+	return t.store.resignClaim(ctx, t.record.ClaimID, func(l *Leader) {
+		l.Reason, l.Successor, l.HeldMS = reason, successor, t.held().Milliseconds()+1
+	})
+}
+
+// held is for how long the term, which has ended, has taken no writes: a pause counts that no batch came after.
+func (t *Term) held() time.Duration {
+	if paused := t.committer.paused.Load(); paused != nil {
+		return elapsed(*paused)
+	}
+	return elapsed(t.endedAt)
 }
 
 // Pause runs f while no transaction is under way; the writes that come meanwhile wait. It is for moving
