@@ -6,6 +6,7 @@ import (
 
 	"github.com/leasehold/leasehold/internal/api"
 	"github.com/leasehold/leasehold/internal/election"
+	"github.com/leasehold/leasehold/internal/history"
 	"github.com/leasehold/leasehold/internal/jobs"
 	"github.com/leasehold/leasehold/internal/role"
 	"github.com/leasehold/leasehold/internal/store"
@@ -55,6 +56,32 @@ func leadershipOf(e *election.Election, pod string) func() (context.Context, job
 		term, ok := l.Term.(*store.Term)
 		return l.Context, jobs.Leader{Pod: pod, Term: term}, ok
 	}
+}
+
+// changeOf gives the recorder of the history the term under which it writes, and how that came about.
+func changeOf(e *election.Election) func() (*history.Term, <-chan struct{}) {
+	return func() (*history.Term, <-chan struct{}) {
+		l, changed := e.Watch()
+		if l == nil {
+			return nil, changed
+		}
+		term, ok := l.Term.(*store.Term)
+		if !ok {
+			return nil, changed
+		}
+		b := l.Began
+		entry := history.Entry{From: b.From, To: b.To, Epoch: b.Epoch, At: term.Since(), Reason: b.Reason, Why: b.Why}
+		if gap, known := term.Gap(); known {
+			ms := gap.Milliseconds()
+			entry.GapMS = &ms
+		}
+		return &history.Term{Context: l.Context, Entry: entry, Write: term.Write}, changed
+	}
+}
+
+// historyOf reads the history of leaders from the local member.
+func historyOf(st *store.Store) func(context.Context) ([]history.Entry, error) {
+	return func(ctx context.Context) ([]history.Entry, error) { return history.Read(ctx, st.GetState) }
 }
 
 // termOf gives the labeler the term under which it labels.

@@ -26,6 +26,8 @@ func TestFullStoreKeepsItsLeader(t *testing.T) {
 	n.start()
 	c.waitReady()
 	c.leader()
+	c.hasHistory("graceful", "first")
+	n.must(http.StatusConflict, "POST", "/v1/leader/transfer", "") // there is nobody else, and that is all that is wrong
 	for i := range stored {
 		n.must(http.StatusNoContent, "DELETE", fmt.Sprintf("/v1/kv/filling/%d", i), "")
 	}

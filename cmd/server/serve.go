@@ -16,6 +16,7 @@ import (
 
 	"github.com/leasehold/leasehold/internal/api"
 	"github.com/leasehold/leasehold/internal/election"
+	"github.com/leasehold/leasehold/internal/history"
 	"github.com/leasehold/leasehold/internal/jobs"
 	"github.com/leasehold/leasehold/internal/member"
 	"github.com/leasehold/leasehold/internal/role"
@@ -71,6 +72,7 @@ type replica struct {
 	store     *store.Store
 	election  *election.Election
 	scheduler *jobs.Scheduler
+	recorder  *history.Recorder
 	roles     *role.Labeler // nil where there are no pods to label
 	api       *api.Server
 	parts     later
@@ -159,10 +161,11 @@ func (r *replica) open(ctx context.Context) error {
 		Jobs: r.jobs(), Leading: elected.Leading, Leadership: leadershipOf(elected, r.cfg.name), State: st.GetState,
 		Log: r.log.Named("jobs"), Metrics: r.registry,
 	})
+	r.recorder = history.New(history.Config{Term: changeOf(elected), State: st.GetState, Log: r.log.Named("history")})
 	r.roles = r.newRoles(elected)
 	r.api = api.New(api.Config{
 		Pod: r.cfg.name, BootID: r.bootID, Store: st, Jobs: r.scheduler, Leading: elected.Leading, Vitals: vitalsOf(elected, st),
-		InternalURL: r.peers.InternalURL, Members: r.members, WriteWait: r.cfg.writeWait, Limits: api.DefaultLimits, Connections: r.public.connections.Load,
+		InternalURL: r.peers.InternalURL, Members: r.members, StepDown: elected.StepDown, History: historyOf(st), WriteWait: r.cfg.writeWait, Limits: api.DefaultLimits, Connections: r.public.connections.Load,
 		Log: r.log.Named("api"), Registry: r.registry,
 		Gatherer: prometheus.Gatherers{r.registry, prometheus.DefaultGatherer}, // etcd, Go and process metrics are in the latter
 	})
@@ -170,7 +173,7 @@ func (r *replica) open(ctx context.Context) error {
 	return nil
 }
 
-// lead serves, campaigns, runs jobs and labels the pods until ctx is done or something fails, and then stops in good order:
+// lead serves, campaigns, runs jobs, keeps the history and labels the pods until ctx is done or something fails, and then stops in good order:
 // leadership is handed over while this replica goes on serving as a follower, and only then are the listeners
 // closed.
 func (r *replica) lead(ctx context.Context, failed <-chan error) error {
@@ -186,6 +189,7 @@ func (r *replica) lead(ctx context.Context, failed <-chan error) error {
 	r.internal.serve(r.internalHandler(r.api.Internal()))
 	campaign.Go(func() { r.election.Run(campaigning) })
 	running.Go(func() { r.scheduler.Run(working) })
+	running.Go(func() { r.recorder.Run(working) })
 	if r.roles != nil {
 		running.Go(func() { r.roles.Run(working) })
 	}

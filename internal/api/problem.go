@@ -8,7 +8,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/leasehold/leasehold/internal/election"
 	"github.com/leasehold/leasehold/internal/jobs"
+	"github.com/leasehold/leasehold/internal/member"
 	"github.com/leasehold/leasehold/internal/store"
 )
 
@@ -85,6 +87,12 @@ func explain(err error) problem {
 		}
 	case errors.Is(err, jobs.ErrUnknownJob):
 		return problem{Status: http.StatusNotFound, Detail: "There is no such job; GET /v1/jobs lists them."}
+	case errors.Is(err, member.ErrNotMember):
+		return problem{Status: http.StatusNotFound, Detail: refusal(err)}
+	case errors.Is(err, member.ErrUnfit), errors.Is(err, election.ErrLeadsAlready), errors.Is(err, election.ErrBusy):
+		return problem{Status: http.StatusConflict, Detail: refusal(err)}
+	case errors.Is(err, election.ErrNotMoved):
+		return problem{Status: http.StatusServiceUnavailable, RetryAfter: 1, Detail: refusal(err)}
 	case errors.Is(err, jobs.ErrRunning):
 		return problem{Status: http.StatusConflict, Detail: "The job is running already."}
 	}
@@ -96,6 +104,9 @@ func sentence(err error) string {
 	text := err.Error()
 	return string(text[0]-'a'+'A') + text[1:] + "."
 }
+
+// refusal says why there was no transfer.
+func refusal(err error) string { return "Leadership stays where it is: " + err.Error() + "." }
 
 // fail answers with what problemOf makes of err. Only what is not the client's doing is logged.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
+	"github.com/leasehold/leasehold/internal/history"
 	"github.com/leasehold/leasehold/internal/jobs"
 	"github.com/leasehold/leasehold/internal/store"
 )
@@ -56,6 +57,10 @@ type Config struct {
 	InternalURL func(pod string) (string, error)
 	// Members lists the replicas' members, for GET /v1/cluster.
 	Members func(ctx context.Context) ([]Member, error)
+	// StepDown gives leadership up to a pod, or to the best one for "": see election.StepDown.
+	StepDown func(ctx context.Context, to string) error
+	// History lists the changes of leadership, the newest first.
+	History func(ctx context.Context) ([]history.Entry, error)
 	// WriteWait is how long a write waits for a leader and an outcome.
 	WriteWait time.Duration
 	Limits    Limits
@@ -115,6 +120,8 @@ func (s *Server) Handler() http.Handler {
 		r.Get("/v1/kv", s.list)
 		r.Get("/v1/watch", s.watch)
 		r.Get("/v1/leader", s.leader)
+		r.Get("/v1/leader/history", s.history)
+		r.Post("/v1/leader/transfer", s.transfer)
 		r.Get("/v1/cluster", s.cluster)
 		r.Get("/v1/jobs", s.jobs)
 		s.writes(r, s.routed)
@@ -127,6 +134,7 @@ func (s *Server) Handler() http.Handler {
 func (s *Server) Internal() http.Handler {
 	r := s.newRoutes()
 	r.Get(StatusPath, s.status)
+	r.Post("/v1/leader/transfer", s.direct(decodeTransfer))
 	s.writes(r, s.direct)
 	return r
 }

@@ -143,7 +143,7 @@ func TestATakeoverIsAnnounced(t *testing.T) {
 		third := c.add("pod-2", "boot-2")
 		third.start()
 		c.leader(third)
-		third.tells("pod-2 leads under epoch 3 (fenced): " + next.pod + " no longer held the lock")
+		third.tells("pod-2 leads under epoch 3 (frozen): " + next.pod + " did not answer")
 	})
 }
 
