@@ -39,10 +39,9 @@ func (e *Election) rest(ctx context.Context) bool {
 
 // sitOut has the replica rest before its next round, because r gave the lock up.
 func (e *Election) sitOut(r *round) {
-	record, _ := e.cfg.Store.Record()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.resting, e.since = true, max(record.Revision, r.guard.seenRecord().Revision)
+	e.resting, e.since = true, r.guard.seenRecord().Revision
 }
 
 // named is when a record that names a successor was first seen, by its revision.

@@ -508,6 +508,7 @@ func TestWhoseRecordIsSupersededGivesTheLockUp(t *testing.T) {
 			t := c.t
 			c.start()
 			r := c.leader()
+			c.meet("pod-9", Vitals{BootID: "x", Epoch: 2})
 			c.store.overwrite(usurper)
 			within(t, poll, r.idle)
 			within(t, poll, c.free)
@@ -520,6 +521,7 @@ func TestWhoseRecordIsSupersededGivesTheLockUp(t *testing.T) {
 			c.start()
 			r := c.leader()
 			r.store.setCut(true)
+			c.meet("pod-9", Vitals{BootID: "x", Epoch: 2})
 			c.store.overwrite(usurper)
 			within(t, c.timing.RetryPeriod+poll, r.idle)
 			within(t, poll, c.free)

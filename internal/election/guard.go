@@ -66,9 +66,6 @@ func newGuard(t *takeover, claimID string, lost func(error)) *guard {
 func (g *guard) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	v := g.beginRead()
 	if v != nil {
-		if v.record.Pod != "" && g.takeover.lockAway() {
-			return g.onStoresWord()
-		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, probedLockLimit)
 		defer cancel()
@@ -80,6 +77,7 @@ func (g *guard) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []
 	record, boot := *read, g.HolderBoot()
 	holder := process{record.HolderIdentity, boot}
 	g.takeover.sawLock(holder, false)
+	g.takeover.keep(record)
 	if record.HolderIdentity == g.cfg.Pod && boot != g.cfg.BootID {
 		record.HolderIdentity = g.cfg.Pod + "/" + boot
 	}
@@ -130,14 +128,23 @@ func (g *guard) onStoresWord() (*resourcelock.LeaderElectionRecord, []byte, erro
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.byStore = true
-	return &resourcelock.LeaderElectionRecord{}, nil, nil
+	record := g.takeover.lastRead()
+	record.HolderIdentity = ""
+	return &record, nil, nil
 }
 
 // outlasts tells whether the record is ours while the lock is free, or its holder's that is gone: the holder is one
 // that could not be told, or could not give the lock up. Then the lock is ours to take again.
 func (g *guard) outlasts(ctx context.Context, holder process) bool {
 	record, _ := g.cfg.Store.Record()
-	return g.ours(record) && (holder.pod == "" || g.takeover.e.probe(ctx, holder, record) != "")
+	return (g.ours(record) || g.unclaimed(record)) && (holder.pod == "" || g.takeover.e.probe(ctx, holder, record) != "")
+}
+
+// unclaimed tells whether the round has won on the store's word, and its claim is still to come.
+func (g *guard) unclaimed(record Record) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.byStore && record.Revision == g.seen.Revision
 }
 
 // ours tells whether the record is that of this round's claim.

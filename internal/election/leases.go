@@ -2,6 +2,7 @@ package election
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -103,6 +104,9 @@ func (l *LeaseLock) Away(err error) bool {
 	if errors.As(err, &status) {
 		code := status.Status().Code
 		return code >= http.StatusInternalServerError || code == http.StatusTooManyRequests
+	}
+	if errors.Is(err, context.Canceled) || errors.As(err, new(*tls.CertificateVerificationError)) {
+		return false // we have given up ourselves, or are not to trust who answers
 	}
 	var network net.Error
 	return errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded)

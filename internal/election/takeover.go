@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	"go.uber.org/zap"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
 // Vitals is what a replica answers when it is asked whether it leads.
@@ -50,14 +52,7 @@ type verdict struct {
 	evidence string
 }
 
-func (v *verdict) covers(p process) bool {
-	for _, g := range v.gone {
-		if g == p {
-			return true
-		}
-	}
-	return false
-}
+func (v *verdict) covers(p process) bool { return slices.Contains(v.gone, p) }
 
 // takeover watches over the leader from the one replica that may replace it before its lock has run out: the one that
 // the store's own leadership is on, because a majority follows it and not, or not any more, the leader. It goes by what
@@ -72,6 +67,7 @@ type takeover struct {
 	verdict *verdict
 	holder  process // of the lock, as it was last read
 	away    bool    // the lock could not be reached when it was last tried
+	read    resourcelock.LeaderElectionRecord
 }
 
 // standing returns the verdict, nil if there is none.
@@ -85,7 +81,7 @@ func (t *takeover) standing() *verdict {
 func (t *takeover) pass(v *verdict) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	fresh := v != nil && (t.verdict == nil || t.verdict.record.Revision != v.record.Revision)
+	fresh := v != nil && (t.verdict == nil || t.verdict.record.Revision != v.record.Revision || !slices.Equal(t.verdict.gone, v.gone))
 	t.verdict = v
 	return fresh
 }
@@ -100,6 +96,19 @@ func (t *takeover) sawLock(holder process, away bool) {
 	}
 }
 
+// keep keeps the lock's record as it was last read, and lastRead returns it.
+func (t *takeover) keep(record resourcelock.LeaderElectionRecord) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.read = record
+}
+
+func (t *takeover) lastRead() resourcelock.LeaderElectionRecord {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.read
+}
+
 // lockAway tells whether the lock could not be reached when it was last tried.
 func (t *takeover) lockAway() bool {
 	t.mu.Lock()
@@ -109,17 +118,14 @@ func (t *takeover) lockAway() bool {
 
 // run examines the leader until ctx is done.
 func (t *takeover) run(ctx context.Context) {
-	var restarted time.Time
 	for ctx.Err() == nil {
 		wait := followTick
 		record, _ := t.e.cfg.Store.Record()
 		if suspects := t.suspects(record); len(suspects) > 0 || t.vacant(record) {
 			v := t.examine(ctx, record, suspects)
-			// A round's first attempt is immediate. A verdict that stands starts another one now and then, in case the
-			// attempt failed; more often would only cut attempts short.
-			if t.pass(v) || v != nil && time.Since(restarted) > t.e.cfg.Timing.RetryPeriod {
+			// A round's first attempt is immediate. If it fails, the elector tries again by itself, while the verdict stands.
+			if t.pass(v) {
 				t.e.log.Info("taking over", zap.String("from", v.record.Pod), zap.Uint64("epoch", v.record.Epoch), zap.String("evidence", v.evidence))
-				restarted = time.Now()
 				t.e.restartCampaign()
 			}
 			wait = probeInterval
@@ -225,7 +231,7 @@ func (e *Election) startProbe(ctx context.Context, p process, record Record) <-c
 }
 
 func judge(v Vitals, err error, p process, record Record) finding {
-	leads := v.Epoch > 0 && (p.pod != record.Pod || v.Epoch >= record.Epoch)
+	leads := v.Epoch > 0 && v.Epoch >= record.Epoch
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return finding{Crash, false}
@@ -253,7 +259,7 @@ func (e *Election) Vitals() (epoch uint64, claiming bool) {
 	if e.leader != nil {
 		return e.leader.Term.Epoch(), false
 	}
-	return 0, e.round != nil && e.round.ctx.Err() == nil && e.round.guard.hasWon()
+	return 0, !e.drained && e.round != nil && e.round.ctx.Err() == nil && e.round.guard.hasWon()
 }
 
 // errRecordChanged is why an attempt to take over is called off.

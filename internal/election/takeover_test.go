@@ -2,6 +2,7 @@ package election
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -285,6 +286,8 @@ func TestWhenTheAPIServerIsAway(t *testing.T) {
 		{apierrors.NewConflict(lockResource, "lock", errors.New("changed")), false},
 		{errors.New("anything else"), false},
 		{context.Canceled, false},
+		{&url.Error{Op: "Get", Err: context.Canceled}, false},
+		{&url.Error{Op: "Get", Err: &tls.CertificateVerificationError{Err: errors.New("unknown authority")}}, false},
 	} {
 		if got := lock.Away(test.err); got != test.away {
 			t.Errorf("%v: away is %t", test.err, got)
@@ -304,4 +307,135 @@ func TestALeaseThatWasNeverReadIsReadBeforeItIsWritten(t *testing.T) {
 	if err := lock.Update(t.Context(), record); err != nil {
 		t.Errorf("once it is known: %v", err)
 	}
+}
+
+// While a leader that can no longer resign drains, it is not spared.
+func TestADrainingLeaderThatCannotCommitIsReplaced(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, next := c.elect()
+		old.store.set(hanging) // its disk stalls
+		old.store.setCut(true)
+		ctx, cancel := context.WithTimeout(c.t.Context(), 3*time.Second)
+		defer cancel()
+		handed := make(chan error, 1)
+		go func() { handed <- old.election.Handover(ctx) }()
+		within(c.t, soon, next.leads)
+		<-handed
+	})
+}
+
+func TestWhoWasReplacedTakesOverFromItsSuccessor(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, next := c.elect()
+		old.vanish()
+		within(c.t, soon, next.leads)
+		old.revive()
+		eventually(c.t, old.idle)
+		time.Sleep(200 * time.Millisecond)
+		next.vanish()
+		next.first.Store(false)
+		old.first.Store(true)
+		within(c.t, soon, old.leads)
+	})
+}
+
+func TestAWinnerThatDiesBeforeItsClaimIsReplaced(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, next := c.elect()
+		third := c.but(old, next)[0]
+		next.store.set(only("claim", hanging))
+		old.vanish()
+		within(c.t, soon, func() error {
+			if c.locks.holder() != next.name() {
+				return errors.New("the lock is not taken yet")
+			}
+			return nil
+		})
+		next.vanish()
+		next.first.Store(false)
+		third.first.Store(true)
+		within(c.t, 2*soon, third.leads)
+	})
+}
+
+// slowly has the server hear of a call after d.
+func slowly(d time.Duration) script {
+	return func(ctx context.Context, _ call, do func() error) error {
+		waitChanged(ctx, nil, d)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return do()
+	}
+}
+
+func TestSlowAttemptsAreNotCutOff(t *testing.T) {
+	bubble(t, 2, func(c *cluster) {
+		old, next := c.elect()
+		next.lock.set(slowly(900 * time.Millisecond))
+		next.store.set(only("read", slowly(1500*time.Millisecond)))
+		old.vanish()
+		within(c.t, 8*time.Second, func() error {
+			if !next.election.Leading() {
+				return errors.New("nobody leads")
+			}
+			return nil
+		})
+	})
+}
+
+// One failed request, long before the leader dies, is no reason to do without the lock.
+func TestABlipOfTheLockDoesNotPutATakeoverOff(t *testing.T) {
+	for _, claim := range []time.Duration{0, 5 * time.Millisecond, 50 * time.Millisecond} {
+		t.Run(claim.String(), func(t *testing.T) {
+			bubble(t, 3, func(c *cluster) {
+				old, next := c.elect()
+				next.store.set(only("claim", slowly(claim)))
+				time.Sleep(5 * time.Second)
+				next.lock.set(away)
+				next.election.restartCampaign() // it tries the lock
+				time.Sleep(poll)
+				next.lock.set(nil)
+				old.vanish()
+				within(c.t, soon, next.leads)
+			})
+		})
+	}
+}
+
+// The lock is back between the attempt that did without it and the first renewal, which is immediate.
+func TestTheLocksReturnDuringATakeoverEndsNoRound(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, next := c.elect()
+		next.store.set(only("claim", slowly(50*time.Millisecond)))
+		next.lock.set(only("get", func(context.Context, call, func() error) error {
+			next.lock.set(nil)
+			return errAway
+		}))
+		old.vanish()
+		within(c.t, 2*soon, next.leads)
+	})
+}
+
+func TestAnOutageDoesNotSetTheCountOfTransitionsBack(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, next := c.elect()
+		record, _, _ := c.locks.get()
+		record.LeaderTransitions = 41
+		c.locks.overwrite(&record)
+		time.Sleep(3 * c.timing.RetryPeriod)
+		next.election.restartCampaign()
+		time.Sleep(poll) // it has read the lock since the leader's last renewal
+		before, _, _ := c.locks.get()
+		c.lockAway(away)
+		old.vanish()
+		time.Sleep(2 * time.Second)
+		for _, r := range c.but(old) {
+			r.lock.set(nil)
+		}
+		eventually(c.t, next.leads)
+		if after, _, _ := c.locks.get(); after.LeaderTransitions <= before.LeaderTransitions {
+			c.t.Errorf("%d transitions, there were %d", after.LeaderTransitions, before.LeaderTransitions)
+		}
+	})
 }

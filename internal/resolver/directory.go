@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// lookupLimit leaves time for DNS within a dial, for which a replica allows the others a second.
-	lookupLimit = 500 * time.Millisecond
+	// lookupLimit leaves time for DNS and a dial: a leader that is asked whether it leads has 300 ms to answer.
+	lookupLimit = 150 * time.Millisecond
 	// fresh is how long an answer is used again: a dead peer is dialed many times a second.
 	fresh = time.Second
 	// pause is how long a lookup that has failed is not repeated, so that an outage does not delay every dial.
