@@ -292,7 +292,7 @@ func TestAHandoverDoesNotWaitForATransferForEver(t *testing.T) {
 		stepped := make(chan error, 1)
 		go func() { stepped <- old.stepDown(next.pod) }()
 		synctest.Wait()
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), resignLimit-time.Second)
 		defer cancel()
 		if err := old.election.Handover(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Handover: %v", err)
