@@ -87,11 +87,33 @@ func (m *Member) moveTo(ctx context.Context, target types.ID) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*m.cfg.Election)
 	defer cancel()
-	if err := s.MoveLeader(ctx, uint64(from), uint64(target)); err != nil {
+	if err := m.move(ctx, s, from, target); err != nil {
 		return fmt.Errorf("etcd's leadership not moved to %s: %w", m.podOf(s, target), err)
 	}
 	m.log.Info("etcd's leadership moved", zap.String("to", m.podOf(s, target)))
 	return nil
+}
+
+// moveTick is how often move looks whether etcd's leadership has arrived.
+const moveTick = 2 * time.Millisecond
+
+// move is etcd's own, but returns as soon as the leadership has arrived: etcd looks once a heartbeat, which is longer than
+// the moving takes, and writes wait for it.
+func (m *Member) move(ctx context.Context, s *etcdserver.EtcdServer, from, target types.ID) error {
+	moved := make(chan error, 1)
+	m.running.Go(func() { moved <- s.MoveLeader(ctx, uint64(from), uint64(target)) })
+	tick := time.NewTicker(moveTick)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-moved:
+			return err
+		case <-tick.C:
+			if s.Leader() == target {
+				return nil
+			}
+		}
+	}
 }
 
 // candidate is another member, as one to which etcd's leadership might go.
