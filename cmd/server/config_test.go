@@ -96,7 +96,7 @@ func TestServeFlagsThatAreWrong(t *testing.T) {
 		{outside("--listen-client", "127.0.0.1"), `--listen-client is "127.0.0.1"; it must be HOST:PORT or :PORT`},
 
 		{outside("--etcd-election-timeout", "499ms"), "--etcd-election-timeout is 499ms; it must be at least five times --etcd-heartbeat-interval (100ms)"},
-		{outside("--etcd-heartbeat-interval", "201ms"), "--etcd-election-timeout is 1s; it must be at least five times --etcd-heartbeat-interval (201ms)"},
+		{outside("--etcd-heartbeat-interval", "201ms"), "--etcd-election-timeout is 500ms; it must be at least five times --etcd-heartbeat-interval (201ms)"},
 		{outside("--etcd-election-timeout", "51s"), "--etcd-election-timeout is 51s; it must be"},
 		{outside("--etcd-heartbeat-interval", "0s"), "--etcd-heartbeat-interval is 0s; it must be at least 1ms"},
 

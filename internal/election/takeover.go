@@ -58,7 +58,7 @@ func (v *verdict) covers(p process) bool { return slices.Contains(v.gone, p) }
 // the store's own leadership is on, because a majority follows it and not, or not any more, the leader. It goes by what
 // is, not by what happens: as long as that replica does not lead itself, it asks who does.
 //
-// A verdict is no licence to write. The guard reports the lock of who is gone as released, client-go's
+// A verdict gives no right to write. The guard reports the lock of who is gone as released, client-go's
 // compare-and-swap decides between rivals, and the claim has the last word.
 type takeover struct {
 	e *Election

@@ -320,7 +320,9 @@ func TestADrainingLeaderThatCannotCommitIsReplaced(t *testing.T) {
 		handed := make(chan error, 1)
 		go func() { handed <- old.election.Handover(ctx) }()
 		within(c.t, soon, next.leads)
-		<-handed
+		if err := <-handed; err == nil {
+			c.t.Error("a record that cannot be written was resigned")
+		}
 	})
 }
 
