@@ -124,7 +124,7 @@ func TestWalk(t *testing.T) {
 	showsLeader(t, next)
 	eventually(t, func(context.Context) error {
 		out := kubectl(t, "get", "events", "--field-selector=involvedObject.kind=Lease")
-		if want := fmt.Sprintf("%s leads under epoch %d: %s gave leadership up", next, epoch+1, old); !strings.Contains(out, want) {
+		if want := fmt.Sprintf("%s leads under epoch %d (graceful): %s gave leadership up", next, epoch+1, old); !strings.Contains(out, want) {
 			return fmt.Errorf("no event says %q:\n%s", want, out)
 		}
 		return nil
