@@ -27,7 +27,6 @@ type guard struct {
 	claimID  string // the round's
 	takeover *takeover
 	lost     func(cause error)
-	yield    func(Record) error // why this replica is to hold back; nil for never
 
 	mu         sync.Mutex
 	holder     string // as the last read showed it, with a twin's marked
@@ -202,8 +201,8 @@ func (g *guard) tryWrite(ctx context.Context, do func() error) error {
 	if err := g.rival(ctx, record); err != nil {
 		return err
 	}
-	if g.yield != nil && !g.hasWon() {
-		if err := g.yield(record); err != nil {
+	if !g.hasWon() {
+		if err := g.takeover.e.yield(record); err != nil {
 			return err
 		}
 	}

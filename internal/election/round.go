@@ -35,7 +35,6 @@ func (e *Election) newRound(ctx context.Context, n int) *round {
 	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.guard = newGuard(e.takeover, r.claimID, r.lost)
-	r.guard.yield = e.yield
 	return r
 }
 
