@@ -640,12 +640,12 @@ func TestTheSuccessorStartsAtOnceAndTheOthersHoldBack(t *testing.T) {
 		eventually(t, justPolled)
 		others[1].first.Store(true)
 		old.stop()
-		within(t, refusedPause+2*poll, others[1].leads) // old has not resigned, so it is asked
+		within(t, probeEvery+2*poll, others[1].leads) // old has not resigned, so it is asked
 		eventually(t, justPolled)
 		others[1].first.Store(false) // now nobody goes first
 		others[1].stop()
 		always(t, holdBack-2*poll, others[0].idle)
-		within(t, refusedPause+4*poll, others[0].leads)
+		within(t, probeEvery+4*poll, others[0].leads)
 	})
 }
 

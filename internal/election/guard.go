@@ -136,7 +136,7 @@ func (g *guard) onStoresWord() (*resourcelock.LeaderElectionRecord, []byte, erro
 // that could not be told, or could not give the lock up. Then the lock is ours to take again.
 func (g *guard) outlasts(ctx context.Context, holder process) bool {
 	record, _ := g.cfg.Store.Record()
-	return (g.ours(record) || g.unclaimed(record)) && (holder.pod == "" || g.takeover.e.probe(ctx, holder, record) != "")
+	return (g.ours(record) || g.unclaimed(record)) && (holder.pod == "" || g.takeover.e.probe(ctx, holder, record, probePatience) != "")
 }
 
 // unclaimed tells whether the round has won on the store's word, and its claim is still to come.
@@ -231,7 +231,7 @@ func (g *guard) rival(ctx context.Context, record Record) error {
 	if record.Pod == "" || record.Resigned || leads == (process{g.cfg.Pod, g.cfg.BootID}) || g.hasWon() || g.goesBy() != nil {
 		return nil
 	}
-	evidence := g.takeover.e.probe(ctx, leads, record)
+	evidence := g.takeover.e.probe(ctx, leads, record, probePatience)
 	if evidence == "" {
 		return fmt.Errorf("%w: %s under epoch %d", errLeads, record.Pod, record.Epoch)
 	}

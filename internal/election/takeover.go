@@ -6,38 +6,15 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// Vitals is what a replica answers when it is asked whether it leads.
-type Vitals struct {
-	BootID string
-	// Epoch is that under which it leads; 0 if it does not.
-	Epoch uint64
-	// Claiming says that it has won the lock and is about to lead.
-	Claiming bool
-	// Undecided is how long its batch under way has waited for an answer of the store.
-	Undecided time.Duration
-}
-
 const (
 	// followTick is how often a replica looks whether the store's own leadership has come to it.
 	followTick = 50 * time.Millisecond
-	// probeInterval is how often it asks a leader that answers.
-	probeInterval = 300 * time.Millisecond
-	// probeLimit is how long a leader has to answer, and secondProbe when it is asked again at the latest: it takes two
-	// failures to be gone.
-	probeLimit  = 300 * time.Millisecond
-	secondProbe = 150 * time.Millisecond
-	// refusedPause comes before the second probe where the first was refused at once.
-	refusedPause = 50 * time.Millisecond
-	// maxUndecided is how long a leader's batch may wait for the store before another replica takes over. A disk that
-	// stalls keeps its process from neither answering nor renewing.
-	maxUndecided = 2 * time.Second
 	// probedLockLimit is how long the lock has to answer a replica that knows its holder to be gone.
 	probedLockLimit = time.Second
 )
@@ -61,7 +38,8 @@ func (v *verdict) covers(p process) bool { return slices.Contains(v.gone, p) }
 // A verdict gives no right to write. The guard reports the lock of who is gone as released, client-go's
 // compare-and-swap decides between rivals, and the claim has the last word.
 type takeover struct {
-	e *Election
+	e        *Election
+	answered []process // since there is something to examine; run's own
 
 	mu      sync.Mutex
 	verdict *verdict
@@ -131,6 +109,7 @@ func (t *takeover) run(ctx context.Context) {
 			wait = probeInterval
 		} else {
 			t.pass(nil)
+			t.answered = nil
 		}
 		waitChanged(ctx, nil, wait)
 	}
@@ -169,7 +148,14 @@ func (t *takeover) vacant(record Record) bool {
 func (t *takeover) examine(ctx context.Context, record Record, suspects []process) *verdict {
 	v := &verdict{record: record, evidence: Crash}
 	for _, p := range suspects {
-		evidence := t.e.probe(ctx, p, record)
+		patience, answered := probePatience, slices.Contains(t.answered, p)
+		if answered {
+			patience = answeredPatience
+		}
+		evidence := t.e.probe(ctx, p, record, patience)
+		if evidence == "" && !answered {
+			t.answered = append(t.answered, p)
+		}
 		if evidence == "" {
 			return nil
 		}
@@ -177,72 +163,6 @@ func (t *takeover) examine(ctx context.Context, record Record, suspects []proces
 		v.evidence = evidence
 	}
 	return v
-}
-
-// probe asks whether p leads, or is about to, and returns "" if it does. It takes two failures to be gone, and one
-// answer of another process in its place.
-func (e *Election) probe(ctx context.Context, p process, record Record) string {
-	if p.pod == e.cfg.Pod {
-		return Crash // this is the process in its place
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	first := e.startProbe(ctx, p, record)
-	wait := time.NewTimer(secondProbe)
-	defer wait.Stop()
-	select {
-	case f := <-first:
-		if f.sure {
-			return f.evidence
-		}
-		waitChanged(ctx, nil, refusedPause)
-		return (<-e.startProbe(ctx, p, record)).evidence
-	case <-wait.C:
-	}
-	second := e.startProbe(ctx, p, record)
-	var f finding
-	for range 2 {
-		select {
-		case f = <-first:
-		case f = <-second:
-		}
-		if f.sure {
-			return f.evidence
-		}
-	}
-	return f.evidence
-}
-
-// finding is what one probe came to: who answers is sure to be there, and so is who has been replaced to be gone.
-type finding struct {
-	evidence string
-	sure     bool
-}
-
-func (e *Election) startProbe(ctx context.Context, p process, record Record) <-chan finding {
-	found := make(chan finding, 1)
-	go func() {
-		ctx, cancel := context.WithTimeout(ctx, probeLimit)
-		defer cancel()
-		vitals, err := e.cfg.Probe(ctx, p.pod)
-		found <- judge(vitals, err, p, record)
-	}()
-	return found
-}
-
-func judge(v Vitals, err error, p process, record Record) finding {
-	leads := v.Epoch > 0 && v.Epoch >= record.Epoch
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return finding{Crash, false}
-	case err != nil:
-		return finding{Frozen, false}
-	case v.BootID != p.boot:
-		return finding{Crash, true}
-	case leads && v.Undecided <= maxUndecided, v.Claiming:
-		return finding{"", true}
-	}
-	return finding{Fenced, false}
 }
 
 // idle tells whether this replica neither leads nor has won the lock, and may do so.

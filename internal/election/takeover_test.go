@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -18,9 +19,13 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// soon is how long a takeover may take once the store's leadership is on the replica that takes over: two probes, and
-// room for one attempt.
-const soon = time.Second
+const (
+	// soon is how long a takeover may take once the store's leadership is on the replica that takes over: the probes, and
+	// room for one attempt.
+	soon = time.Second
+	// later is how long it may take where the leader has answered with the store's leadership there already.
+	later = soon + answeredPatience
+)
 
 // elect starts the cluster and returns the leader, and another replica, which the store's leadership is on from now on.
 func (c *cluster) elect() (old, next *replica) {
@@ -96,9 +101,10 @@ func TestOnlyTheStoresLeaderTakesOver(t *testing.T) {
 
 func TestALeaderThatAnswersKeepsLeading(t *testing.T) {
 	for name, answers := range map[string]script{
-		"at once":     nil,
-		"every other": everyOther(hanging),
-		"after 200ms": late(200 * time.Millisecond),
+		"at once":            nil,
+		"one probe in two":   oneIn(2, hanging),
+		"one probe in eight": oneIn(8, hanging),
+		"after 200ms":        late(200 * time.Millisecond),
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, 3, func(c *cluster) {
@@ -113,14 +119,11 @@ func TestALeaderThatAnswersKeepsLeading(t *testing.T) {
 	}
 }
 
-// everyOther call meets s, beginning with the first.
-func everyOther(s script) script {
-	calls := make(chan int, 1)
-	calls <- 0
+// oneIn has one call in n get through, and the others before it meet s.
+func oneIn(n int, s script) script {
+	var calls atomic.Int64
 	return func(ctx context.Context, c call, do func() error) error {
-		n := <-calls
-		calls <- n + 1
-		if n%2 == 0 {
+		if calls.Add(1)%int64(n) != 0 {
 			return s(ctx, c, do)
 		}
 		return do()
@@ -180,7 +183,7 @@ func TestALeaderThatIsGoneIsReplacedWhileTheLockIsAway(t *testing.T) {
 				c.lockAway(outage)
 				time.Sleep(time.Second)
 				old.vanish()
-				within(c.t, soon+probedLockLimit, func() error {
+				within(c.t, later+probedLockLimit, func() error {
 					if !next.election.Leading() {
 						return errors.New("nobody leads")
 					}
@@ -399,7 +402,7 @@ func TestABlipOfTheLockDoesNotPutATakeoverOff(t *testing.T) {
 				time.Sleep(poll)
 				next.lock.set(nil)
 				old.vanish()
-				within(c.t, soon, next.leads)
+				within(c.t, later, next.leads)
 			})
 		})
 	}

@@ -9,7 +9,7 @@
 //	E2E_UPGRADE    another image, to upgrade to; without it that test is skipped
 //	E2E_HOOK       a command that does to nodes what the Kubernetes API cannot; without it those tests are skipped:
 //	               HOOK node cut|heal|pause|resume N    N is the number at the end of the node's name
-//	               HOOK node-exec N CMD...              run CMD on that node's network
+//	               HOOK node-exec N CMD...              run CMD on that node: on its network, and among its processes
 //	               HOOK apiserver stop|start
 //	               HOOK volumes                         free the volumes of deleted claims, if nothing else does
 //	E2E_TABLE      a file to write the table of results to, as Markdown

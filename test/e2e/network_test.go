@@ -291,13 +291,15 @@ func needHook(t *testing.T) {
 	}
 }
 
-func mustHook(t *testing.T, args ...string) {
+func mustHook(t *testing.T, args ...string) (output string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	if _, err := hook(ctx, args...); err != nil {
+	output, err := hook(ctx, args...)
+	if err != nil {
 		t.Fatal(err)
 	}
+	return output
 }
 
 // onNode does something to the node of the pod, and has it undone at the end of the test.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,6 +42,35 @@ func TestForceDeleteLeader(t *testing.T) {
 	kubectl(t, "delete", "pod", old, "--force", "--grace-period=0")
 	l.more(t, 5*clients)
 	l.finish(t)
+}
+
+// Nobody is told, and nothing is given up: the process is gone from one moment to the next.
+func TestKillLeader(t *testing.T) {
+	ownSet(t)
+	needHook(t)
+	l := beginAbrupt(t, takenOver)
+	old := leader(t)
+	before := start(t, old)
+	killServer(t, before.pod)
+	waitForOtherLeader(t, old)
+	l.more(t, 20*clients)
+	if now := start(t, old); now.boot == before.boot || now.restarts == before.restarts {
+		t.Errorf("%s runs on: boot ID %s, %d restarts", old, now.boot, now.restarts)
+	}
+	l.finish(t)
+}
+
+// killScript kills each process that has the pod's name and namespace in its environment, and prints its ID.
+const killScript = `for p in /proc/[0-9]*; do
+  grep -qsxz "POD_NAME=$1" $p/environ && grep -qsxz "POD_NAMESPACE=$2" $p/environ && kill -9 ${p#/proc/} && echo ${p#/proc/}
+done; true`
+
+func killServer(t *testing.T, pod corev1.Pod) {
+	t.Helper()
+	killed := mustHook(t, "node-exec", nodeNumber(pod), "sh", "-c", killScript, "sh", pod.Name, pod.Namespace)
+	if n := len(strings.Fields(killed)); n != 1 {
+		t.Fatalf("%d processes of %s were killed, want its server alone", n, pod.Name)
+	}
 }
 
 func TestDeleteAllPods(t *testing.T) {
