@@ -54,18 +54,18 @@ func TestVerdict(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		results []result
-		hard    *hardship
+		hard    []*hardship
 		bars    bool
 		ok      bool
 	}{
 		{"nothing was run", nil, nil, true, true},
-		{"good", []result{good}, &hardship{}, true, true},
+		{"good", []result{good}, []*hardship{{}}, true, true},
 		{"left out", []result{{scenario: missed.scenario, skipped: "why"}}, nil, true, true},
 		{"missed", []result{good, missed}, nil, true, false},
 		{"missed, and only reported", []result{good, missed}, nil, false, true},
 		{"wrong", []result{wrong}, nil, true, false},
 		{"lost", []result{lost}, nil, false, false},
-		{"lost packets cost a write", nil, &hardship{lost: []string{"a"}}, false, false},
+		{"lost packets cost a write", nil, []*hardship{{}, {lost: []string{"a"}}}, false, false},
 	} {
 		if err := verdict(test.results, test.hard, test.bars); (err == nil) != test.ok {
 			t.Errorf("%s: %v", test.name, err)
@@ -76,7 +76,7 @@ func TestVerdict(t *testing.T) {
 func TestUsage(t *testing.T) {
 	t.Setenv("KUBECONFIG", "")
 	for _, args := range [][]string{
-		{"-cases", "none"}, {"-rounds", "0"}, {"-lossy", "0s"}, {"-real"}, {"-hook", "x"}, {"-md", "x.md"}, {"more"}, {"-cases", ""},
+		{"-cases", "none"}, {"-rounds", "0"}, {"-lossy", "0s"}, {"-real"}, {"-hook", "x"}, {"-md", "x.md"}, {"more"}, {"-cases", ""}, {"-losses", ""}, {"-losses", "5,100"},
 	} {
 		if _, err := parse(args); !errors.Is(err, errUsage) {
 			t.Errorf("%q: %v", args, err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -17,6 +18,7 @@ type config struct {
 	rounds    int
 	seed      uint64
 	lossy     time.Duration
+	losses    []int // percent
 	server    string
 	md, svg   string
 	bars      bool
@@ -38,7 +40,8 @@ func parse(args []string) (config, error) {
 	cases := f.String("cases", strings.Join(names, ","), "the cases to run; there is also "+lossyCase)
 	f.IntVar(&c.rounds, "rounds", 50, "rounds of each case")
 	f.Uint64Var(&c.seed, "seed", 1, "of what is left to chance: when in a round the leader is struck, and how the API server goes away")
-	f.DurationVar(&c.lossy, "lossy", 10*time.Minute, "how long the case "+lossyCase+" takes")
+	f.DurationVar(&c.lossy, "lossy", 10*time.Minute, "how long the case "+lossyCase+" takes, at each loss")
+	losses := f.String("losses", "5,20", "the shares of packets that are lost in it, in percent")
 	f.StringVar(&c.server, "server", "", "the server to run (default: it is built as bin/server)")
 	f.StringVar(&c.md, "md", "", "write the results to this Markdown file")
 	f.StringVar(&c.svg, "svg", "", "draw the results to this SVG file")
@@ -53,6 +56,13 @@ func parse(args []string) (config, error) {
 		return config{}, fmt.Errorf("%w: %w", errUsage, err)
 	}
 	c.cases = strings.Split(*cases, ",")
+	for percent := range strings.SplitSeq(*losses, ",") {
+		n, err := strconv.Atoi(percent)
+		if err != nil || n < 1 || n > 90 {
+			return config{}, fmt.Errorf("%w: -losses names %q; each is a whole number from 1 to 90", errUsage, percent)
+		}
+		c.losses = append(c.losses, n)
+	}
 	if err := c.validate(f.Args()); err != nil {
 		return config{}, fmt.Errorf("%w: %w", errUsage, err)
 	}

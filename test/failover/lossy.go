@@ -9,15 +9,13 @@ import (
 	"github.com/leasehold/leasehold/test/lab"
 )
 
-const (
-	lossShare = 0.2
-	// longGap is from when on a gap is counted under packet loss.
-	longGap = time.Second
-)
+// longGap is from when on a gap is counted under packet loss.
+const longGap = time.Second
 
 // hardship is what the case came to in which packets are lost all the time.
 type hardship struct {
 	skipped      string
+	percent      int // of the packets are lost
 	took         time.Duration
 	changes      uint64 // of leadership
 	longGaps     int
@@ -27,9 +25,9 @@ type hardship struct {
 	failed, lost []string
 }
 
-// runLossy has clients write through all replicas while every link loses packets.
-func (b *bench) runLossy(ctx context.Context) (*hardship, error) {
-	h := &hardship{skipped: needsNetworks(b.cfg, b.site), took: b.cfg.lossy}
+// runLossy has clients write through all replicas while every link loses that share of its packets.
+func (b *bench) runLossy(ctx context.Context, percent int) (*hardship, error) {
+	h := &hardship{skipped: needsNetworks(b.cfg, b.site), percent: percent, took: b.cfg.lossy}
 	if h.skipped != "" {
 		b.screen.hardship(h)
 		return h, nil
@@ -38,10 +36,10 @@ func (b *bench) runLossy(ctx context.Context) (*hardship, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.screen.losing(b.cfg.lossy)
+	b.screen.losing(h)
 	l := startLoad(ctx, b.client, lab.URLs(b.cluster.Replicas))
 	defer l.stop()
-	from, until, err := b.lose(ctx)
+	from, until, err := b.lose(ctx, percent)
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +56,8 @@ func (b *bench) runLossy(ctx context.Context) (*hardship, error) {
 }
 
 // lose loses packets for as long as the flag says, or until ctx is done.
-func (b *bench) lose(ctx context.Context) (from, until time.Time, err error) {
-	err = b.site.Lose(ctx, lossShare)
+func (b *bench) lose(ctx context.Context, percent int) (from, until time.Time, err error) {
+	err = b.site.Lose(ctx, float64(percent)/100)
 	from = time.Now()
 	if err == nil {
 		lab.Pause(ctx, b.cfg.lossy)

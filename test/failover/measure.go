@@ -121,7 +121,7 @@ func removeData(dir string, keepLogs bool) {
 }
 
 // runAll returns what it has come to also where it fails.
-func (b *bench) runAll(ctx context.Context) (results []result, hard *hardship, err error) {
+func (b *bench) runAll(ctx context.Context) (results []result, hard []*hardship, err error) {
 	for _, s := range scenarios() {
 		if !slices.Contains(b.cfg.cases, s.name) {
 			continue
@@ -134,8 +134,12 @@ func (b *bench) runAll(ctx context.Context) (results []result, hard *hardship, e
 		b.screen.caseDone(r)
 	}
 	if slices.Contains(b.cfg.cases, lossyCase) {
-		if hard, err = b.runLossy(ctx); err != nil {
-			return results, nil, fmt.Errorf("%s: %w", lossyCase, err)
+		for _, percent := range b.cfg.losses {
+			h, err := b.runLossy(ctx, percent)
+			if err != nil {
+				return results, hard, fmt.Errorf("%s: %w", lossyCase, err)
+			}
+			hard = append(hard, h)
 		}
 	}
 	return results, hard, nil
@@ -210,7 +214,7 @@ func (b *bench) verify(ctx context.Context, loads []*load) (lost []string, err e
 }
 
 // verdict is nil if all is as it should be.
-func verdict(results []result, hard *hardship, bars bool) error {
+func verdict(results []result, hard []*hardship, bars bool) error {
 	var errs []error
 	for _, r := range results {
 		if len(r.lost) > 0 {
@@ -220,8 +224,10 @@ func verdict(results []result, hard *hardship, bars bool) error {
 			errs = append(errs, fmt.Errorf("%s misses its bar: %s", r.name, r.bar))
 		}
 	}
-	if hard != nil && len(hard.lost) > 0 {
-		errs = append(errs, fmt.Errorf("%s: %d acknowledged writes are lost, such as %s", lossyCase, len(hard.lost), hard.lost[0]))
+	for _, h := range hard {
+		if len(h.lost) > 0 {
+			errs = append(errs, fmt.Errorf("%s: %d acknowledged writes are lost, such as %s", lossyCase, len(h.lost), h.lost[0]))
+		}
 	}
 	return errors.Join(errs...)
 }

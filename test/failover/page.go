@@ -47,15 +47,15 @@ var pageText string
 var pageTemplate = template.Must(template.New("page").Parse(pageText))
 
 // page is the Markdown page.
-func page(run runInfo, results []result, hard *hardship, plot string) (string, error) {
+func page(run runInfo, results []result, hard []*hardship, plot string) (string, error) {
 	var text strings.Builder
 	err := pageTemplate.Execute(&text, struct {
 		Run     runInfo
 		Results []result
 		Table   string
-		Lossy   string
+		Lossy   []*hardship
 		Plot    string
-	}{run, results, report.Markdown(rows(results), 2), lossyText(hard), plot})
+	}{run, results, report.Markdown(rows(results), 2), hard, plot})
 	return text.String(), err
 }
 
@@ -76,13 +76,6 @@ func (r result) Wrong() []string {
 	return wrong
 }
 
-func lossyText(h *hardship) string {
-	if h == nil {
-		return ""
-	}
-	return h.String()
-}
-
 // plot draws the gaps of each case that has rounds.
 func plot(results []result) string {
 	var drawn []report.Row
@@ -101,7 +94,7 @@ func plot(results []result) string {
 }
 
 // write writes the files that the flags name.
-func (c config) write(run runInfo, results []result, hard *hardship) error {
+func (c config) write(run runInfo, results []result, hard []*hardship) error {
 	if c.svg != "" {
 		if err := os.WriteFile(c.svg, []byte(plot(results)), 0o644); err != nil {
 			return err

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/leasehold/leasehold/test/report"
 )
@@ -48,19 +47,19 @@ func (s *screen) caseDone(r result) {
 	}
 }
 
-func (s *screen) losing(d time.Duration) {
-	fmt.Fprintf(s.out, "%-11s for %s each network drops %g %% of the packets that reach it, by iptables; nothing delays or reorders them\n",
-		lossyCase, d, 100*lossShare)
+func (s *screen) losing(h *hardship) {
+	fmt.Fprintf(s.out, "%-11s for %s each network drops %d %% of the packets that reach it, by iptables; nothing delays or reorders them\n",
+		lossyCase, h.took, h.percent)
 }
 
 func (s *screen) hardship(h *hardship) { fmt.Fprintf(s.out, "%-11s %s\n\n", lossyCase, h) }
 
 func (h *hardship) String() string {
 	if h.skipped != "" {
-		return "left out: " + h.skipped
+		return fmt.Sprintf("%d %% lost: left out: %s", h.percent, h.skipped)
 	}
-	return fmt.Sprintf("in %s: leadership changes %d, gaps of %s or more %d, longest gap %s, acknowledged %d, failed %d, retried %d, lost %d",
-		h.took, h.changes, report.Duration(longGap), h.longGaps, report.Duration(h.longest), h.acknowledged, len(h.failed), h.retried, len(h.lost))
+	return fmt.Sprintf("%d %% lost, in %s: leadership changes %d, gaps of %s or more %d, longest gap %s, acknowledged %d, failed %d, retried %d, lost %d",
+		h.percent, h.took, h.changes, report.Duration(longGap), h.longGaps, report.Duration(h.longest), h.acknowledged, len(h.failed), h.retried, len(h.lost))
 }
 
 func (s *screen) table(results []result) {

@@ -49,13 +49,13 @@ func TestPlotIsWellFormed(t *testing.T) {
 func TestPage(t *testing.T) {
 	t.Parallel()
 	run := runInfo{Date: "2026-01-01", Cores: 4, Seed: 7, Lease: "duration 15s", Etcd: "heartbeat 100ms"}
-	text, err := page(run, someResults(), &hardship{longGaps: 3}, "f.svg")
+	text, err := page(run, someResults(), []*hardship{{percent: 5, longGaps: 3}}, "f.svg")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
 		"| case | rounds | median |", "\n|---|---:|", "| kill | 4 | 900 ms | 400.0 s | 400.0 s | 0 | 0 | 0 | median ≤ 1.00 s, worst ≤ 2.00 s | MISSED WRONG 1 |",
-		"| cut | 0 |", "kill, round 2: it <must> not", "cut was left out: there is no network", "(f.svg)", "seed 7", "4 cores", "duration 15s", "## Packet loss", "`kill`: what happens",
+		"| cut | 0 |", "kill, round 2: it <must> not", "cut was left out: there is no network", "(f.svg)", "seed 7", "4 cores", "duration 15s", "## Packet loss", "- 5 % lost", "`kill`: what happens",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q:\n%s", want, text)
