@@ -453,8 +453,10 @@ type storeClient struct {
 	view    Record
 	changed chan struct{}
 	term    *fakeTerm // the last
-	onPause func()
-	onEnd   func(context.Context) // before a Resign
+
+	onClaimed func() // after a claim that succeeded, before Claim returns
+	onPause   func()
+	onEnd     func(context.Context) // before a Resign
 }
 
 func (c *storeClient) see(r Record) {
@@ -509,6 +511,9 @@ func (c *storeClient) Claim(ctx context.Context, seen Record, claimID string) (T
 		c.viewMu.Lock()
 		c.term = t
 		c.viewMu.Unlock()
+		if c.onClaimed != nil {
+			c.onClaimed()
+		}
 		return t, nil
 	}
 }

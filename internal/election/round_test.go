@@ -83,6 +83,24 @@ func TestTheFlagIsOffAfterTheRoundInWhateverOrderTheCallbacksCome(t *testing.T) 
 			}
 		})
 	})
+	t.Run("stopped-between-the-claim-and-the-flag", func(t *testing.T) {
+		bubble(t, 1, func(c *cluster) {
+			t := c.t
+			r := c.replicas[0]
+			round, ctx, cancel := wonRound(t, r, 1)
+			r.store.onClaimed = func() {
+				cancel()
+				round.stopped() // clears a flag that is not set yet
+			}
+			round.started(ctx)
+			if err := r.idle(); err != nil {
+				t.Error("the round is over, and yet", err)
+			}
+			if told := r.told(); len(told) > 0 {
+				t.Errorf("a round that was over has led: %v", told)
+			}
+		})
+	})
 	t.Run("at-the-same-time", func(t *testing.T) {
 		bubble(t, 1, func(c *cluster) {
 			t := c.t

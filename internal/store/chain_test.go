@@ -59,7 +59,7 @@ func TestAFrozenLeadersTransactionArrivesAfterANewClaim(t *testing.T) {
 	frozen.reached(t)
 	b.lead()
 	if late.arrive(t) {
-		t.Error("the old leader's transaction was applied after the claim")
+		t.Error("a transaction of the old leader was applied after the new one's claim")
 	}
 	b.apply(request(put("k", "new")))
 	frozen.open()
@@ -322,7 +322,7 @@ func TestADelayedClaimLosesAgainstEverythingThatHasHappenedSince(t *testing.T) {
 			}
 			after := b.record() // nobody leads, as before
 			if late.arrive(t) {
-				t.Error("the claim was applied")
+				t.Error("a delayed claim was applied although another replica had led meanwhile")
 			}
 			if l := b.record(); l != after || l.Current() != "" {
 				t.Errorf("%+v; want %+v", l, after)

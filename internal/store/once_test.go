@@ -25,6 +25,9 @@ func TestTheSameRequestIsAppliedOnce(t *testing.T) {
 			t.Errorf("%s answers %+v; want %+v, replayed", r.name, o, first)
 		}
 	}
+	if n := c.writes("k"); n != 2 {
+		t.Errorf("two requests, one of them sent three times, were applied %d times", n)
+	}
 	b.holds("k", "2")
 }
 
@@ -96,6 +99,25 @@ func TestTheWindowCountsFromTheClaim(t *testing.T) {
 			t.Errorf("%s after the claim: %v; want %v", test.after, got, test.want)
 		}
 	}
+}
+
+// Between a write and its being sent again, because the answer was lost, another replica claims, and prunes at once.
+func TestPruningForgetsNothingWithinItsWindow(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	a, b, _ := c.trio(func(cfg *Config) { cfg.Window, cfg.ClientWindow = time.Hour, time.Hour })
+	a.lead()
+	w := request(put("k", "1"))
+	a.apply(w)
+	term := b.lead()
+	if n, err := term.PruneJournal(testContext(t)); err != nil || n != 0 {
+		t.Errorf("pruned %d records within their window, %v", n, err)
+	}
+	b.apply(request(put("k", "2")))
+	if o := b.apply(again(w)); !o.Replayed {
+		t.Error("a write that was sent again within the window was applied again")
+	}
+	b.holds("k", "2")
 }
 
 func TestPruningForgetsOnEveryReplica(t *testing.T) {

@@ -169,6 +169,24 @@ func TestReadsOfThePast(t *testing.T) {
 	}
 }
 
+// The replica is behind when it is asked, and stays so.
+func TestALinearizableReadIsNeverBehind(t *testing.T) {
+	t.Parallel()
+	a, b, _ := newCluster(t).trio()
+	a.lead()
+	b.wire.lag(a.apply(request(put("k", "1"))).Revision)
+	a.apply(request(put("k", "2"), put("l", "2")))
+	if p := b.list("", "", 10, ReadOptions{}); keys(p) != "k" {
+		t.Fatalf("the replica is not behind: it lists %q", keys(p))
+	}
+	if e, _, err := b.Get(testContext(t), "k", ReadOptions{Linearizable: true}); err != nil || string(e.Value) != "2" {
+		t.Errorf("a linearizable read returned %q, which had been replaced, %v", e.Value, err)
+	}
+	if p := b.list("", "", 10, ReadOptions{Linearizable: true}); keys(p) != "k l" {
+		t.Errorf("a linearizable listing returned %q, which had been replaced", keys(p))
+	}
+}
+
 func TestAReadWaitsForItsRevision(t *testing.T) {
 	t.Parallel()
 	a, b, _ := newCluster(t).trio()
