@@ -8,6 +8,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/leasehold/leasehold/internal/sabotage"
 )
 
 // ReadOptions say how fresh or how old a read is to be.
@@ -136,7 +138,7 @@ func (s *Store) read(ctx context.Context, key string, o ReadOptions, opts ...cli
 	if o.Revision > 0 {
 		opts = append(opts, clientv3.WithRev(o.Revision))
 	}
-	if o.Linearizable {
+	if o.Linearizable && !sabotage.Read {
 		resp, err := s.linearizableGet(ctx, key, opts...)
 		if err == nil && resp.Header.Revision < o.MinRevision {
 			return nil, fmt.Errorf("%w: %d", ErrFutureRevision, o.MinRevision)

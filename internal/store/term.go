@@ -9,6 +9,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	"github.com/leasehold/leasehold/internal/sabotage"
 )
 
 // Claimant says who claims leadership. ID is unique to one round of one boot: it tells a repeated claim from
@@ -90,6 +92,9 @@ func (s *Store) claim(ctx context.Context, seen Leader, who Claimant) (Leader, e
 			clientv3.OpPut(at.journalKey(), ""),
 		},
 		otherwise: []clientv3.Op{clientv3.OpGet(leaderKey), clientv3.OpGet(headKey, clientv3.WithKeysOnly())},
+	}
+	if sabotage.Claim {
+		txn.conditions = nil
 	}
 	resp, err := s.repeat(ctx, txn)
 	if err != nil {

@@ -1,0 +1,5 @@
+//go:build sabotage_claim
+
+package sabotage
+
+const which = "claim"

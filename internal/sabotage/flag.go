@@ -1,0 +1,5 @@
+//go:build sabotage_flag
+
+package sabotage
+
+const which = "flag"

@@ -1,0 +1,5 @@
+//go:build sabotage_journal
+
+package sabotage
+
+const which = "journal"

@@ -1,0 +1,5 @@
+//go:build !sabotage_chain && !sabotage_journal && !sabotage_prune && !sabotage_release && !sabotage_claim && !sabotage_token && !sabotage_read && !sabotage_flag
+
+package sabotage
+
+const which = ""

@@ -1,0 +1,5 @@
+//go:build sabotage_prune
+
+package sabotage
+
+const which = "prune"

@@ -1,0 +1,5 @@
+//go:build sabotage_read
+
+package sabotage
+
+const which = "read"

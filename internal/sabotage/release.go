@@ -1,0 +1,5 @@
+//go:build sabotage_release
+
+package sabotage
+
+const which = "release"

@@ -1,0 +1,5 @@
+//go:build sabotage_token
+
+package sabotage
+
+const which = "token"
