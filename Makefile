@@ -36,6 +36,10 @@ failover: ## Measure failovers, as root for all cases (FAILOVER_ARGS='-rounds 2 
 	go build -o bin/server ./cmd/server
 	go run ./test/failover -server bin/server -md docs/FAILOVER.md -svg docs/failover.svg $(FAILOVER_ARGS)
 
+.PHONY: controls
+controls: ## Show that the tests notice each protection that is switched off (CONTROLS_ARGS='-count 10' for every time)
+	go run ./test/controls $(CONTROLS_ARGS)
+
 .PHONY: vet
 vet: ## Run go vet
 	go vet ./... && go vet -tags e2e ./test/...
