@@ -242,6 +242,33 @@ func TestAReleaseNeverWipesTheLockOfANewerHolder(t *testing.T) {
 			}
 		})
 	})
+	// client-go repeats a release that was refused because of a conflict.
+	t.Run("guarded-between-its-read-and-its-write", func(t *testing.T) {
+		bubble(t, 1, func(c *cluster) {
+			t := c.t
+			c.start()
+			old := c.leader()
+			released, thaw := 0, make(chan struct{})
+			old.lock.set(func(ctx context.Context, f call, do func() error) error {
+				if f.op == "update" && f.holder == "" {
+					released++
+					return frozen(thaw)(ctx, f, do)
+				}
+				return do()
+			})
+			old.cancel()
+			synctest.Wait()
+			c.locks.overwrite(c.heldBy("other", "o", c.timing.LeaseDuration))
+			close(thaw)
+			<-old.done
+			if released != 1 {
+				t.Errorf("%d attempts to release", released)
+			}
+			if holder := c.locks.holder(); holder != "other/o" {
+				t.Errorf("%q holds the lock", holder)
+			}
+		})
+	})
 }
 
 // A12: the same pod under another boot ID is somebody else.

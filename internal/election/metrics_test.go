@@ -1,8 +1,10 @@
 package election
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -28,21 +30,76 @@ func TestRequestsToTheLockAreCounted(t *testing.T) {
 	})
 }
 
+// A21: client-go's own gauge stays on where an election ends between two renewals.
+func TestTheGaugeShowsTheFlag(t *testing.T) {
+	for name, end := range map[string]func(c *cluster, r *replica){
+		"stopped between two renewals": func(_ *cluster, r *replica) { r.stop() },
+		"handed over": func(c *cluster, r *replica) {
+			if err := r.election.Handover(c.t.Context()); err != nil {
+				c.t.Error(err)
+			}
+		},
+		"not renewed": func(_ *cluster, r *replica) { r.lock.set(failing) },
+		"fenced":      func(c *cluster, _ *replica) { c.store.overwrite(Record{Pod: "pod-9", BootID: "x", ClaimID: "x/1"}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, 1, func(c *cluster) {
+				t := c.t
+				r := c.replicas[0]
+				if got := gauge(t, r); got != 0 {
+					t.Errorf("%g before it has begun", got)
+				}
+				c.start()
+				c.leader()
+				if got := gauge(t, r); got != 1 {
+					t.Errorf("%g while it leads", got)
+				}
+				time.Sleep(c.timing.RetryPeriod / 2)
+				end(c, r)
+				within(t, c.timing.LeaseDuration, r.idle)
+				if got := gauge(t, r); got != 0 {
+					t.Errorf("%g when it does not lead any more", got)
+				}
+			})
+		})
+	}
+}
+
+// gauge is what leasehold_leading shows.
+func gauge(t *testing.T, r *replica) float64 {
+	t.Helper()
+	synctest.Wait()
+	value, ok := metricValues(t, r, "leasehold_leading")[""]
+	if !ok {
+		t.Error("there is no gauge")
+	}
+	return value
+}
+
 func lockRequests(t *testing.T, r *replica) map[string]float64 {
+	t.Helper()
+	return metricValues(t, r, "leasehold_lock_requests_total")
+}
+
+// metricValues returns the values of a counter or a gauge, by the values of its labels.
+func metricValues(t *testing.T, r *replica, name string) map[string]float64 {
 	t.Helper()
 	families, err := r.election.cfg.Metrics.(*prometheus.Registry).Gather() //nolint:errcheck // the harness made it
 	if err != nil {
 		t.Fatal(err)
 	}
-	counts := map[string]float64{}
+	values := map[string]float64{}
 	for _, f := range families {
-		if f.GetName() != "leasehold_lock_requests_total" {
+		if f.GetName() != name {
 			continue
 		}
 		for _, metric := range f.GetMetric() {
-			labels := metric.GetLabel() // in alphabetical order
-			counts[labels[0].GetValue()+" "+labels[1].GetValue()] = metric.GetCounter().GetValue()
+			var labels []string
+			for _, label := range metric.GetLabel() { // in alphabetical order
+				labels = append(labels, label.GetValue())
+			}
+			values[strings.Join(labels, " ")] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
 		}
 	}
-	return counts
+	return values
 }
