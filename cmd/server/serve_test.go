@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/leasehold/leasehold/internal/api"
+	"github.com/leasehold/leasehold/internal/election"
 	"github.com/leasehold/leasehold/internal/jobs"
 	"github.com/leasehold/leasehold/internal/store"
 )
@@ -86,6 +89,36 @@ func TestHandoverFailsNoWrite(t *testing.T) {
 		old.start()
 		c.waitReady()
 	}
+}
+
+// Whoever comes next, here the same replica, finds the record resigned and the lock free, and waits for no lease.
+func TestTheEndComesAfterTheRelease(t *testing.T) {
+	t.Parallel()
+	n := startCluster(t, 1).nodes[0]
+	first := n.running().bootID
+	n.shutdown()
+	n.start()
+	now := n.cluster.leader().running()
+	if began := now.election.Leadership().Began; began.Reason != election.Graceful {
+		t.Errorf("its next term began because of: %s (%s)", began.Reason, began.Why)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var holders []string
+	for resp := range now.member.Client().Watch(ctx, store.LockKey, clientv3.WithRev(1)) {
+		for _, ev := range resp.Events {
+			var lock struct{ HolderIdentity, BootID string }
+			decodeInto(t, string(ev.Kv.Value), &lock)
+			if lock.HolderIdentity != "" && lock.BootID != first {
+				if len(holders) == 0 || holders[len(holders)-1] != "" {
+					t.Errorf("the lock was still held when it was taken again: %q", holders)
+				}
+				return
+			}
+			holders = append(holders, lock.HolderIdentity)
+		}
+	}
+	t.Errorf("the lock was not taken again: %q", holders)
 }
 
 func TestAllRestartFromDisk(t *testing.T) {
