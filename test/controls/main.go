@@ -57,6 +57,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if missed > 0 {
 		return fmt.Errorf("%d of %d not caught", missed, len(controls))
 	}
+	fmt.Fprintf(out, "%d of %d caught, in every one of %d runs\n", len(controls), len(controls), count)
 	return nil
 }
 
