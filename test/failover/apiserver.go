@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -14,6 +13,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/leasehold/leasehold/internal/leasetest"
+
+	"github.com/leasehold/leasehold/test/lab"
 )
 
 // apiServer is the API server that the replicas use.
@@ -29,46 +30,38 @@ type apiServer interface {
 	about() string // what it is, for the page
 }
 
-func newAPIServer(cfg config, s site, dir string) (apiServer, error) {
+func newAPIServer(cfg config, s lab.Site, dir string) (apiServer, error) {
 	if cfg.real {
 		return &realServer{
 			path: os.Getenv("KUBECONFIG"), hook: strings.Fields(cfg.hook), namespace: cfg.namespace,
 			name: "leasehold-failover-" + strings.ToLower(rand.Text()[:8]),
 		}, nil
 	}
-	server, err := leasetest.Start(s.api)
+	server, err := lab.StartAPIServer(s, dir)
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, "kubeconfig")
-	if err := server.WriteKubeconfig(path); err != nil {
-		server.Close()
-		return nil, err
-	}
-	return &standIn{server, path}, nil
+	return standIn{server}, nil
 }
 
-// standIn is leasetest's.
-type standIn struct {
-	server *leasetest.Server
-	path   string
-}
+// standIn is the lab's.
+type standIn struct{ *lab.APIServer }
 
-func (a *standIn) away(_ context.Context, way int) (string, error) {
+func (a standIn) away(_ context.Context, way int) (string, error) {
 	mode := []leasetest.Mode{leasetest.Refused, leasetest.BlackHole, leasetest.Unavailable}[way%3]
-	return string(mode), a.server.Set(mode)
+	return string(mode), a.Set(mode)
 }
 
-func (a *standIn) back(context.Context) error { return a.server.Set(leasetest.Up) }
+func (a standIn) back(context.Context) error { return a.Set(leasetest.Up) }
 
-func (a *standIn) close() error {
-	a.server.Close()
+func (a standIn) close() error {
+	a.Close()
 	return nil
 }
 
-func (a *standIn) kubeconfig() string { return a.path }
-func (a *standIn) lease() string      { return "leasehold" }
-func (a *standIn) about() string {
+func (a standIn) kubeconfig() string { return a.Kubeconfig }
+func (a standIn) lease() string      { return lab.Lease }
+func (a standIn) about() string {
 	return "a stand-in for the API server, in the measuring process (it goes away by refusing connections, by answering 503, or by not answering, as chance has it)"
 }
 
@@ -85,7 +78,7 @@ func (a *realServer) away(ctx context.Context, _ int) (string, error) {
 func (a *realServer) back(ctx context.Context) error { return a.run(ctx, "start") }
 
 func (a *realServer) run(ctx context.Context, what string) error {
-	return command(ctx, a.hook[0], append(a.hook[1:len(a.hook):len(a.hook)], "apiserver", what)...)
+	return lab.Command(ctx, a.hook[0], append(a.hook[1:len(a.hook):len(a.hook)], "apiserver", what)...)
 }
 
 func (a *realServer) close() error {

@@ -13,37 +13,6 @@ func ms(values ...int) (durations []time.Duration) {
 	return durations
 }
 
-func hundred() (values []time.Duration) {
-	for i := 100; i > 0; i-- {
-		values = append(values, time.Duration(i)*time.Millisecond)
-	}
-	return values
-}
-
-func TestPercentile(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		values  []time.Duration
-		p, want int // the percentile, in ms
-	}{
-		{nil, 50, 0},
-		{ms(7), 0, 7},
-		{ms(7), 50, 7},
-		{ms(7), 99, 7},
-		{ms(3, 1), 50, 1},
-		{ms(3, 1, 2), 50, 2},
-		{ms(4, 3, 1, 2), 75, 3},
-		{hundred(), 50, 50},
-		{hundred(), 99, 99},
-		{hundred(), 100, 100},
-		{hundred()[:50], 99, 100},
-	} {
-		if got := percentile(test.values, test.p); got != ms(test.want)[0] {
-			t.Errorf("percentile %d of %v is %s, want %d ms", test.p, test.values, got, test.want)
-		}
-	}
-}
-
 func TestBar(t *testing.T) {
 	t.Parallel()
 	both, worst := bar{100 * time.Millisecond, 250 * time.Millisecond}, bar{0, 250 * time.Millisecond}
@@ -62,17 +31,6 @@ func TestBar(t *testing.T) {
 	} {
 		if got := test.bar.met(test.gaps); got != test.want {
 			t.Errorf("%s with %v: %t", test.bar, test.gaps, got)
-		}
-	}
-}
-
-func TestDuration(t *testing.T) {
-	t.Parallel()
-	for d, want := range map[time.Duration]string{
-		1400 * time.Microsecond: "1 ms", 250 * time.Millisecond: "250 ms", 1234 * time.Millisecond: "1.23 s", 15600 * time.Millisecond: "15.6 s",
-	} {
-		if got := duration(d); got != want {
-			t.Errorf("%d is %q, want %q", d, got, want)
 		}
 	}
 }

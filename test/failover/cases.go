@@ -2,18 +2,17 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
-	"strings"
 	"time"
+
+	"github.com/leasehold/leasehold/test/lab"
 )
 
 const (
-	hindered      = 6 * time.Second // how long a leader is frozen or cut off
-	outage        = 30 * time.Second
-	killedAfter   = 3 * time.Second  // into an outage
-	outageAtMost  = 20 * time.Second // with a leader that was killed in it
-	transferLimit = 30 * time.Second
+	hindered     = 6 * time.Second // how long a leader is frozen or cut off
+	outage       = 30 * time.Second
+	killedAfter  = 3 * time.Second  // into an outage
+	outageAtMost = 20 * time.Second // with a leader that was killed in it
 
 	lossyCase = "lossy"
 )
@@ -26,9 +25,9 @@ type scenario struct {
 	// run strikes, finishes, and mends.
 	run func(context.Context, *trial) error
 	// check looks at the cluster when it is healthy again; it may be nil.
-	check func(*trial, view)
+	check func(*trial, lab.View)
 	// impossible says why the case cannot be run; "" if it can.
-	impossible func(config, site) string
+	impossible func(config, lab.Site) string
 }
 
 func scenarios() []scenario {
@@ -60,23 +59,23 @@ func caseNames() (names []string) {
 	return names
 }
 
-func always(config, site) string { return "" }
+func always(config, lab.Site) string { return "" }
 
-func needsFreezing(config, site) string {
-	if !canFreeze {
+func needsFreezing(config, lab.Site) string {
+	if !lab.CanFreeze {
 		return "a process can be frozen on Linux only"
 	}
 	return ""
 }
 
-func needsNetworks(_ config, s site) string {
-	if s.prefix == "" {
+func needsNetworks(_ config, s lab.Site) string {
+	if !s.OnNetworks() {
 		return "the replicas have no networks of their own"
 	}
 	return ""
 }
 
-func needsOutages(cfg config, _ site) string {
+func needsOutages(cfg config, _ lab.Site) string {
 	if cfg.real && cfg.hook == "" {
 		return "a real API server is stopped by a -hook, which is not given"
 	}
@@ -85,7 +84,7 @@ func needsOutages(cfg config, _ site) string {
 
 func runSigterm(ctx context.Context, t *trial) error {
 	t.strike()
-	if err := t.leader.do(terminate); err != nil {
+	if err := t.leader.Do(lab.Terminate); err != nil {
 		return err
 	}
 	t.finish(ctx)
@@ -94,52 +93,35 @@ func runSigterm(ctx context.Context, t *trial) error {
 
 // restart starts the old leader again, which is ending or has ended.
 func (t *trial) restart(ctx context.Context) error {
-	if err := t.leader.awaitEnd(ctx); err != nil {
+	if err := t.leader.AwaitEnd(ctx); err != nil {
 		t.wrong("%v", err)
-		t.leader.destroy()
+		t.leader.Destroy()
 	}
-	return t.leader.start()
+	return t.leader.Start()
 }
 
 func runTransfer(ctx context.Context, t *trial) error {
-	body := map[string]string{}
 	if t.rng.IntN(2) == 0 {
-		body["to"] = t.others[t.rng.IntN(len(t.others))].name
+		t.round.to = t.others[t.rng.IntN(len(t.others))].Name
 		t.round.how = "named"
 	}
-	through := t.cluster.replicas[t.rng.IntN(replicaCount)]
+	through := t.cluster.Replicas[t.rng.IntN(lab.ReplicaCount)]
 	t.strike()
-	a, err := t.transfer(ctx, through, body)
+	a, err := lab.Transfer(ctx, t.load.client, through, t.round.to)
 	switch {
 	case err != nil:
-		t.wrong("the transfer through %s: %v", through.name, err)
-	case a.status == http.StatusNotFound, a.status == http.StatusMethodNotAllowed:
+		t.wrong("the transfer through %s: %v", through.Name, err)
+	case a.Status == http.StatusNotFound, a.Status == http.StatusMethodNotAllowed:
 		return errNotAvailable
-	case a.status != http.StatusOK && a.status != http.StatusAccepted:
-		t.wrong("the transfer through %s was answered with %s", through.name, a)
+	case a.Status != http.StatusOK && a.Status != http.StatusAccepted:
+		t.wrong("the transfer through %s was answered with %s", through.Name, a)
 		t.heal() // nothing has happened
 	}
 	t.finish(ctx)
 	return nil
 }
 
-func (t *trial) transfer(ctx context.Context, through *replica, body map[string]string) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, transferLimit)
-	defer cancel()
-	text, err := json.Marshal(body)
-	if err != nil {
-		return answer{}, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, through.url+"/v1/leader/transfer", strings.NewReader(string(text)))
-	if err != nil {
-		return answer{}, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	t.round.to = body["to"]
-	return send(t.load.client, req)
-}
-
-func (t *trial) transferred(now view) {
+func (t *trial) transferred(now lab.View) {
 	t.replaced(now)
 	if t.round.to != "" && now.Leader != t.round.to {
 		t.wrong("%s leads, not %s", now.Leader, t.round.to)
@@ -148,7 +130,7 @@ func (t *trial) transferred(now view) {
 
 func runKill(ctx context.Context, t *trial) error {
 	t.strike()
-	if err := t.leader.do(kill); err != nil {
+	if err := t.leader.Do(lab.Kill); err != nil {
 		return err
 	}
 	t.finish(ctx)
@@ -157,13 +139,13 @@ func runKill(ctx context.Context, t *trial) error {
 
 func runFreeze(ctx context.Context, t *trial) error {
 	t.strike()
-	return t.hinder(ctx, func(context.Context) error { return t.leader.do(freeze) }, func(context.Context) error { return t.leader.do(thaw) })
+	return t.hinder(ctx, func(context.Context) error { return t.leader.Do(lab.Freeze) }, func(context.Context) error { return t.leader.Do(lab.Thaw) })
 }
 
 func runCut(ctx context.Context, t *trial) error {
 	t.strike()
 	link := func(state string) func(context.Context) error {
-		return func(ctx context.Context) error { return t.cluster.site.setLink(ctx, t.leader.ordinal, state) }
+		return func(ctx context.Context) error { return t.site.SetLink(ctx, t.leader.Ordinal, state) }
 	}
 	return t.hinder(ctx, link("down"), link("up"))
 }
@@ -173,7 +155,7 @@ func (t *trial) hinder(ctx context.Context, do, undo func(context.Context) error
 	if err := do(ctx); err != nil {
 		return err
 	}
-	pause(ctx, hindered)
+	lab.Pause(ctx, hindered)
 	if err := undo(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
@@ -182,7 +164,7 @@ func (t *trial) hinder(ctx context.Context, do, undo func(context.Context) error
 	return nil
 }
 
-func (t *trial) deposed(now view) {
+func (t *trial) deposed(now lab.View) {
 	t.replaced(now)
 	t.spared(now)
 }
@@ -192,11 +174,11 @@ func runOutage(ctx context.Context, t *trial) error {
 	if err := t.away(ctx); err != nil {
 		return err
 	}
-	pause(ctx, outage)
+	lab.Pause(ctx, outage)
 	if err := t.api.back(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
-	pause(ctx, hindered) // its return may cost as much as its absence
+	lab.Pause(ctx, hindered) // its return may cost as much as its absence
 	t.heal()
 	t.finish(ctx)
 	return nil
@@ -207,7 +189,7 @@ func (t *trial) away(ctx context.Context) (err error) {
 	return err
 }
 
-func (t *trial) undisturbed(now view) {
+func (t *trial) undisturbed(now lab.View) {
 	if now.Epoch != t.before.Epoch {
 		t.wrong("leadership changed, to %s under epoch %d", now.Leader, now.Epoch)
 	}
@@ -218,8 +200,8 @@ func runOutageKill(ctx context.Context, t *trial) error {
 	if err := t.away(ctx); err != nil {
 		return err
 	}
-	pause(ctx, killedAfter)
-	if err := t.leader.do(kill); err != nil {
+	lab.Pause(ctx, killedAfter)
+	if err := t.leader.Do(lab.Kill); err != nil {
 		return err
 	}
 	t.awaitResumed(ctx, outageAtMost)

@@ -8,34 +8,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/leasehold/leasehold/test/lab"
 )
 
 // viewOf is a healthy cluster that the replica of that number leads.
-func viewOf(leader int, epoch uint64) view {
-	v := view{Leader: replicaName(leader), Epoch: epoch}
-	for i := range replicaCount {
-		v.Replicas = append(v.Replicas, viewReplica{Pod: replicaName(i), Voter: true, Reachable: true, Ready: true, BootID: "boot-" + replicaName(i)})
+func viewOf(leader int, epoch uint64) lab.View {
+	v := lab.View{Leader: lab.ReplicaName(leader), Epoch: epoch}
+	for i := range lab.ReplicaCount {
+		v.Replicas = append(v.Replicas, lab.ViewReplica{Pod: lab.ReplicaName(i), Voter: true, Reachable: true, Ready: true, BootID: "boot-" + lab.ReplicaName(i)})
 	}
 	return v
-}
-
-func TestFault(t *testing.T) {
-	t.Parallel()
-	if err := viewOf(0, 1).fault(); err != nil {
-		t.Errorf("a healthy cluster: %v", err)
-	}
-	for name, spoil := range map[string]func(*view){
-		"no leader":   func(v *view) { v.Leader = "" },
-		"one is gone": func(v *view) { v.Replicas = v.Replicas[:2] },
-		"a learner":   func(v *view) { v.Replicas[1].Voter = false },
-		"unreachable": func(v *view) { v.Replicas[1].Reachable = false },
-		"not ready":   func(v *view) { v.Replicas[2].Ready = false },
-	} {
-		v := viewOf(0, 1)
-		if spoil(&v); v.fault() == nil {
-			t.Errorf("%s is no fault", name)
-		}
-	}
 }
 
 func TestChecks(t *testing.T) {
@@ -44,9 +27,9 @@ func TestChecks(t *testing.T) {
 	restarted.Replicas[0].BootID = "another"
 	for _, test := range []struct {
 		name  string
-		check func(*trial, view)
+		check func(*trial, lab.View)
 		to    string
-		now   view
+		now   lab.View
 		wrong string
 	}{
 		{"another leads", (*trial).deposed, "", viewOf(1, 2), ""},
@@ -69,11 +52,11 @@ func TestChecks(t *testing.T) {
 func TestCasesThatAreImpossibleSayWhy(t *testing.T) {
 	t.Parallel()
 	for _, s := range scenarios() {
-		if why := s.impossible(config{}, site{prefix: "networks"}); why != "" && canFreeze {
+		if why := s.impossible(config{}, lab.Site{}); why != "" && s.name != "cut" && lab.CanFreeze {
 			t.Errorf("%s: %s", s.name, why)
 		}
 	}
-	if needsNetworks(config{}, site{}) == "" || needsOutages(config{real: true}, site{}) == "" {
+	if needsNetworks(config{}, lab.Site{}) == "" || needsOutages(config{real: true}, lab.Site{}) == "" {
 		t.Error("a case is possible that is not")
 	}
 }
@@ -82,11 +65,11 @@ func TestAServerWithoutTransfer(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(server.Close)
-	tr := &trial{cluster: &cluster{}, rng: random(1, "transfer"), load: &load{client: newLoadClient()}}
-	for range replicaCount {
-		tr.cluster.replicas = append(tr.cluster.replicas, &replica{name: "leasehold-0", url: server.URL})
+	tr := &trial{cluster: &lab.Cluster{}, rng: random(1, "transfer"), load: &load{client: newLoadClient()}}
+	for range lab.ReplicaCount {
+		tr.cluster.Replicas = append(tr.cluster.Replicas, &lab.Replica{Name: "leasehold-0", URL: server.URL})
 	}
-	tr.others = tr.cluster.replicas[1:]
+	tr.others = tr.cluster.Replicas[1:]
 	if err := runTransfer(t.Context(), tr); !errors.Is(err, errNotAvailable) {
 		t.Errorf("%v", err)
 	}
@@ -103,20 +86,5 @@ func TestChanceIsTheSameForASeed(t *testing.T) {
 	}
 	if !slices.Equal(draw(1, "kill"), draw(1, "kill")) || slices.Equal(draw(1, "kill"), draw(2, "kill")) || slices.Equal(draw(1, "kill"), draw(1, "cut")) {
 		t.Error("chance does not follow the seed and the case")
-	}
-}
-
-func TestSites(t *testing.T) {
-	t.Parallel()
-	s, err := loopbackSite()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.release()
-	if len(s.addresses) != replicaCount || !slices.Equal(s.command(1, "a", "b"), []string{"a", "b"}) {
-		t.Errorf("%+v", s)
-	}
-	if got := networkSite("p").command(1, "a"); !slices.Equal(got, []string{"ip", "netns", "exec", "p-1", "a"}) {
-		t.Errorf("%q", got)
 	}
 }

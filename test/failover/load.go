@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/leasehold/leasehold/test/lab"
 )
 
 const (
@@ -119,7 +121,7 @@ func (l *load) write(ctx context.Context, number int) {
 			return
 		}
 		reasons = append(reasons, a.reason)
-		if !a.again || !pause(ctx, a.after) {
+		if !a.again || !lab.Pause(ctx, a.after) {
 			l.tally.fail(fmt.Sprintf("%s: %s", l.key(number), strings.Join(slices.Compact(reasons), "; then ")))
 			return
 		}
@@ -145,12 +147,12 @@ func (l *load) attempt(ctx context.Context, number, attempt int) outcome {
 	}
 	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
 	req.Header.Set("Idempotency-Key", strings.ReplaceAll(l.key(number), "/", "-"))
-	a, err := send(l.client, req)
+	a, err := lab.Send(l.client, req)
 	if err != nil {
 		return outcome{again: true, after: triedAgain, reason: err.Error()}
 	}
-	if a.status == http.StatusOK {
-		epoch, _ := strconv.ParseUint(a.header.Get("Leasehold-Epoch"), 10, 64) // 0 is no newer one
+	if a.Status == http.StatusOK {
+		epoch, _ := strconv.ParseUint(a.Header.Get("Leasehold-Epoch"), 10, 64) // 0 is no newer one
 		return outcome{acknowledged: true, epoch: epoch}
 	}
 	again, after := mayRetry(a)
@@ -158,9 +160,9 @@ func (l *load) attempt(ctx context.Context, number, attempt int) outcome {
 }
 
 // mayRetry says whether the API asks for a request to be sent again, and when.
-func mayRetry(a answer) (again bool, after time.Duration) {
-	again = slices.Contains([]int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, a.status)
-	if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); err == nil {
+func mayRetry(a lab.Answer) (again bool, after time.Duration) {
+	again = slices.Contains([]int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, a.Status)
+	if seconds, err := strconv.Atoi(a.Header.Get("Retry-After")); err == nil {
 		return again, time.Duration(seconds) * time.Second
 	}
 	return again, triedAgain

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/leasehold/leasehold/test/lab"
 )
 
 // fakeStore is a map behind the part of the API that a load uses.
@@ -132,7 +134,7 @@ func TestALoadKeepsItsPaceUntilItIsStopped(t *testing.T) {
 	began := time.Now()
 	l := startLoad(t.Context(), made.client, made.targets)
 	for len(l.tally.snapshot().acks) < 20 {
-		if !pause(t.Context(), time.Millisecond) || time.Since(began) > 20*time.Second {
+		if !lab.Pause(t.Context(), time.Millisecond) || time.Since(began) > 20*time.Second {
 			t.Fatal("no 20 writes are acknowledged")
 		}
 	}
@@ -142,7 +144,7 @@ func TestALoadKeepsItsPaceUntilItIsStopped(t *testing.T) {
 	if most := int(time.Since(began)/(time.Second/writesASecond)) + 2; n > most {
 		t.Errorf("%d writes, want %d at most", n, most)
 	}
-	pause(t.Context(), 3*time.Second/writesASecond)
+	lab.Pause(t.Context(), 3*time.Second/writesASecond)
 	if after := len(l.tally.snapshot().acks); after != n {
 		t.Errorf("%d writes after the end", after-n)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/leasehold/leasehold/test/lab"
 )
 
 const (
@@ -32,19 +34,19 @@ func (b *bench) runLossy(ctx context.Context) (*hardship, error) {
 		b.screen.hardship(h)
 		return h, nil
 	}
-	before, err := b.cluster.awaitHealthy(ctx)
+	before, err := b.cluster.AwaitHealthy(ctx, healthyLimit)
 	if err != nil {
 		return nil, err
 	}
 	b.screen.losing(b.cfg.lossy)
-	l := startLoad(ctx, b.client, urls(b.cluster.replicas))
+	l := startLoad(ctx, b.client, lab.URLs(b.cluster.Replicas))
 	defer l.stop()
 	from, until, err := b.lose(ctx)
 	if err != nil {
 		return nil, err
 	}
 	l.stop()
-	after, err := b.cluster.awaitHealthy(ctx)
+	after, err := b.cluster.AwaitHealthy(ctx, healthyLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -57,13 +59,13 @@ func (b *bench) runLossy(ctx context.Context) (*hardship, error) {
 
 // lose loses packets for as long as the flag says, or until ctx is done.
 func (b *bench) lose(ctx context.Context) (from, until time.Time, err error) {
-	err = b.site.lose(ctx, lossShare)
+	err = b.site.Lose(ctx, lossShare)
 	from = time.Now()
 	if err == nil {
-		pause(ctx, b.cfg.lossy)
+		lab.Pause(ctx, b.cfg.lossy)
 	}
 	until = time.Now()
-	return from, until, errors.Join(err, b.site.loseNothing(context.WithoutCancel(ctx)))
+	return from, until, errors.Join(err, b.site.Heal(context.WithoutCancel(ctx)))
 }
 
 func (h *hardship) count(c counts, from, until time.Time) {

@@ -17,8 +17,9 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"syscall"
+
+	"github.com/leasehold/leasehold/test/lab"
 )
 
 func main() {
@@ -45,44 +46,29 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if prefix := os.Getenv(networkVariable); prefix != "" {
-		return measure(ctx, cfg, networkSite(prefix), out)
+	if s, ok := lab.NetworkSite(); ok {
+		return measure(ctx, cfg, s, out)
 	}
-	if cfg.server, err = server(ctx, cfg.server); err != nil {
+	if cfg.server, err = lab.Server(ctx, cfg.server); err != nil {
 		return err
 	}
 	if cfg.real {
 		return measureOnLoopback(ctx, cfg, out)
 	}
-	n, err := makeNetwork(ctx)
+	n, err := lab.MakeNetworks(ctx, "failover")
 	if err != nil {
 		fmt.Fprintf(out, "There are no networks for the replicas here (%v): all of them are on loopback.\n", err)
 		return measureOnLoopback(ctx, cfg, out)
 	}
-	defer n.remove()
-	return n.run(ctx, append(args, "-server", cfg.server))
+	defer n.Remove()
+	return n.Run(ctx, append(args, "-server", cfg.server))
 }
 
 func measureOnLoopback(ctx context.Context, cfg config, out io.Writer) error {
-	s, err := loopbackSite()
+	s, err := lab.LoopbackSite()
 	if err != nil {
 		return err
 	}
-	defer s.release()
+	defer s.Release()
 	return measure(ctx, cfg, s, out)
-}
-
-// server is the absolute path of the server to run, which is built where none is named.
-func server(ctx context.Context, named string) (string, error) {
-	path, err := filepath.Abs(named)
-	if named != "" || err != nil {
-		return path, err
-	}
-	if path, err = filepath.Abs(filepath.Join("bin", "server")); err != nil {
-		return "", err
-	}
-	if text, err := exec.CommandContext(ctx, "go", "build", "-o", path, "./cmd/server").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the server: %w: %s; run this from the top of the repository, or name a server with -server", err, text)
-	}
-	return path, nil
 }

@@ -12,13 +12,15 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/leasehold/leasehold/test/lab"
 )
 
 // bench is what the cases share.
 type bench struct {
 	cfg     config
-	site    site
-	cluster *cluster
+	site    lab.Site
+	cluster *lab.Cluster
 	api     apiServer
 	client  *http.Client
 	screen  *screen
@@ -67,7 +69,7 @@ func (r result) ok() bool {
 }
 
 // measure runs the cases and reports. Whatever it has started has ended when it returns.
-func measure(ctx context.Context, cfg config, s site, out io.Writer) (err error) {
+func measure(ctx context.Context, cfg config, s lab.Site, out io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "leasehold-failover-")
 	if err != nil {
 		return err
@@ -84,9 +86,11 @@ func measure(ctx context.Context, cfg config, s site, out io.Writer) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, b.api.close()) }()
-	b.cluster = newCluster(cfg, s, dir, b.api.kubeconfig(), b.api.lease())
-	defer b.cluster.destroy()
-	if err := b.cluster.start(); err != nil {
+	b.cluster = lab.NewCluster(lab.ClusterConfig{
+		Server: cfg.server, Site: s, Dir: dir, Kubeconfig: b.api.kubeconfig(), Namespace: cfg.namespace, Lease: b.api.lease(),
+	})
+	defer b.cluster.Destroy()
+	if err := b.cluster.Start(); err != nil {
 		return err
 	}
 	run, err := describe(ctx, b)
@@ -111,8 +115,8 @@ func removeData(dir string, keepLogs bool) {
 		_ = os.RemoveAll(dir) // it is a temporary one
 		return
 	}
-	for i := range replicaCount {
-		_ = os.RemoveAll(filepath.Join(dir, replicaName(i)))
+	for i := range lab.ReplicaCount {
+		_ = os.RemoveAll(filepath.Join(dir, lab.ReplicaName(i)))
 	}
 }
 
@@ -170,7 +174,7 @@ func random(seed uint64, name string) *rand.Rand {
 }
 
 func (b *bench) runRound(ctx context.Context, s scenario, rng *rand.Rand) (*trial, error) {
-	t, err := newTrial(ctx, b.cluster, b.api, b.client, rng)
+	t, err := newTrial(ctx, b.site, b.cluster, b.api, b.client, rng)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +186,7 @@ func (b *bench) runRound(ctx context.Context, s scenario, rng *rand.Rand) (*tria
 		return nil, ctx.Err()
 	}
 	t.count()
-	v, err := b.cluster.awaitHealthy(ctx)
+	v, err := b.cluster.AwaitHealthy(ctx, healthyLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +200,7 @@ func (b *bench) runRound(ctx context.Context, s scenario, rng *rand.Rand) (*tria
 // verify reads back what the loads have written.
 func (b *bench) verify(ctx context.Context, loads []*load) (lost []string, err error) {
 	for _, l := range loads {
-		gone, err := l.verify(ctx, urls(b.cluster.replicas))
+		gone, err := l.verify(ctx, lab.URLs(b.cluster.Replicas))
 		if err != nil {
 			return nil, err
 		}

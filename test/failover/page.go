@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"regexp"
 	"runtime"
 	"strings"
 	"text/template"
 	"time"
+
+	"github.com/leasehold/leasehold/test/report"
 )
 
 // runInfo says how was measured.
@@ -29,24 +30,15 @@ func describe(ctx context.Context, b *bench) (runInfo, error) {
 	if err != nil {
 		return runInfo{}, fmt.Errorf("ask the server for its defaults: %w", err)
 	}
-	of := func(flag string) string { return defaultOf(string(help), flag) }
+	of := func(flag string) string { return report.DefaultOf(string(help), flag) }
 	return runInfo{
 		Date: time.Now().UTC().Format(time.DateOnly), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH,
-		Cores: runtime.NumCPU(), Rounds: b.cfg.rounds, Seed: b.cfg.seed, Site: b.site.about(), API: b.api.about(),
+		Cores: runtime.NumCPU(), Rounds: b.cfg.rounds, Seed: b.cfg.seed, Site: b.site.About(), API: b.api.about(),
 		Lease: fmt.Sprintf("duration %s, renew deadline %s, retry period %s",
 			of("leader-elect-lease-duration"), of("leader-elect-renew-deadline"), of("leader-elect-retry-period")),
 		Etcd:    fmt.Sprintf("heartbeat %s, election timeout %s", of("etcd-heartbeat-interval"), of("etcd-election-timeout")),
 		Clients: clients, Rate: writesASecond,
 	}, nil
-}
-
-// defaultOf is the default of a flag, by the help text.
-func defaultOf(help, flag string) string {
-	found := regexp.MustCompile(`(?m)^\s*--` + regexp.QuoteMeta(flag) + ` .*\(default ([^)]*)\)$`).FindStringSubmatch(help)
-	if found == nil {
-		return "unknown"
-	}
-	return found[1]
 }
 
 //go:embed page.md.tmpl
@@ -63,7 +55,7 @@ func page(run runInfo, results []result, hard *hardship, plot string) (string, e
 		Table   string
 		Lossy   string
 		Plot    string
-	}{run, results, markdown(rows(results)), lossyText(hard), plot})
+	}{run, results, report.Markdown(rows(results), 2), lossyText(hard), plot})
 	return text.String(), err
 }
 
@@ -91,15 +83,21 @@ func lossyText(h *hardship) string {
 	return h.String()
 }
 
-func markdown(rows [][]string) string {
-	var text strings.Builder
-	for i, row := range rows {
-		fmt.Fprintf(&text, "| %s |\n", strings.Join(row, " | "))
-		if i == 0 {
-			fmt.Fprintf(&text, "|---%s---|---|\n", "|"+strings.Repeat("---:|", len(row)-3))
+// plot draws the gaps of each case that has rounds.
+func plot(results []result) string {
+	var drawn []report.Row
+	for _, r := range results {
+		if len(r.rounds) == 0 {
+			continue
 		}
+		row := report.Row{Name: r.name, Dots: r.gaps(), Median: r.bar.median, Worst: r.bar.worst}
+		for i := range r.rounds {
+			row.Notes = append(row.Notes, fmt.Sprintf("round %d", i+1))
+		}
+		drawn = append(drawn, row)
 	}
-	return text.String()
+	return report.Plot("Time without an acknowledged write, by case",
+		"Time without an acknowledged write: a dot a round, the middle half and the median", drawn)
 }
 
 // write writes the files that the flags name.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/leasehold/leasehold/test/report"
 )
 
 // screen is what a person sees.
@@ -32,7 +34,7 @@ func (s *screen) round(name string, number, of int, r round) {
 		extra += "  ! " + w
 	}
 	fmt.Fprintf(s.out, "%-11s %*d/%d  %s (%d) → %s (%d)  gap %8s%s\n",
-		name, len(strconv.Itoa(of)), number, of, r.old, r.oldEpoch, r.new, r.epoch, duration(r.gap), extra)
+		name, len(strconv.Itoa(of)), number, of, r.old, r.oldEpoch, r.new, r.epoch, report.Duration(r.gap), extra)
 }
 
 func (s *screen) caseDone(r result) {
@@ -58,7 +60,7 @@ func (h *hardship) String() string {
 		return "left out: " + h.skipped
 	}
 	return fmt.Sprintf("in %s: leadership changes %d, gaps of %s or more %d, longest gap %s, acknowledged %d, failed %d, retried %d, lost %d",
-		h.took, h.changes, duration(longGap), h.longGaps, duration(h.longest), h.acknowledged, len(h.failed), h.retried, len(h.lost))
+		h.took, h.changes, report.Duration(longGap), h.longGaps, report.Duration(h.longest), h.acknowledged, len(h.failed), h.retried, len(h.lost))
 }
 
 func (s *screen) table(results []result) {
@@ -83,7 +85,7 @@ func rows(results []result) [][]string {
 		}
 		gaps := r.gaps()
 		rows = append(rows, []string{
-			r.name, strconv.Itoa(len(gaps)), duration(percentile(gaps, 50)), duration(percentile(gaps, 99)), duration(percentile(gaps, 100)),
+			r.name, strconv.Itoa(len(gaps)), report.Duration(report.Percentile(gaps, 50)), report.Duration(report.Percentile(gaps, 99)), report.Duration(report.Percentile(gaps, 100)),
 			strconv.Itoa(len(r.failed())), strconv.Itoa(r.retried()), strconv.Itoa(len(r.lost)), r.bar.String(), r.verdict(),
 		})
 	}

@@ -46,18 +46,6 @@ func TestPlotIsWellFormed(t *testing.T) {
 	}
 }
 
-func TestPlotStaysOnItsAxis(t *testing.T) {
-	t.Parallel()
-	for _, d := range []time.Duration{0, time.Millisecond, time.Second, time.Hour} {
-		if at := x(d); at < plotLeft || at > plotRight {
-			t.Errorf("%s is at %g", d, at)
-		}
-	}
-	if x(time.Second) <= x(100*time.Millisecond) {
-		t.Error("longer is not to the right")
-	}
-}
-
 func TestPage(t *testing.T) {
 	t.Parallel()
 	run := runInfo{Date: "2026-01-01", Cores: 4, Seed: 7, Lease: "duration 15s", Etcd: "heartbeat 100ms"}
@@ -75,19 +63,5 @@ func TestPage(t *testing.T) {
 	}
 	if text, err := page(run, nil, nil, "f.svg"); err != nil || strings.Contains(text, "Packet loss") {
 		t.Errorf("%v\n%s", err, text)
-	}
-}
-
-func TestDefaultOf(t *testing.T) {
-	t.Parallel()
-	const help = `Flags of server serve:
-      --write-wait duration              how long a write waits; 1s to 30s (default 10s)
-      --etcd-election-timeout duration   etcd's (its own) election timeout (default 1s)
-      --data-dir string                  folder for the data (required)
-`
-	for flag, want := range map[string]string{"write-wait": "10s", "etcd-election-timeout": "1s", "data-dir": "unknown", "write": "unknown"} {
-		if got := defaultOf(help, flag); got != want {
-			t.Errorf("%s: %q, want %q", flag, got, want)
-		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/leasehold/leasehold/test/lab"
 )
 
 var start = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -42,7 +44,7 @@ func TestLongestGapOfAWindow(t *testing.T) {
 
 func TestResumed(t *testing.T) {
 	t.Parallel()
-	tr := &trial{load: &load{}, before: view{Epoch: 3}, struck: at(100)}
+	tr := &trial{load: &load{}, before: lab.View{Epoch: 3}, struck: at(100)}
 	expect := func(want time.Time) {
 		t.Helper()
 		if got, ok := tr.resumed(); got.at != want || ok == want.IsZero() {

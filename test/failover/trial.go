@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/leasehold/leasehold/test/lab"
 )
 
 const (
@@ -18,6 +20,9 @@ const (
 
 	// strikeWithin is by how much the moment of the event varies: over a period of the Lease's renewal.
 	strikeWithin = 2 * time.Second
+
+	healthyLimit = 3 * time.Minute
+	pollEvery    = 50 * time.Millisecond
 
 	// roundLimit is how long writes are waited for after the event.
 	roundLimit = time.Minute
@@ -41,14 +46,15 @@ type round struct {
 
 // trial is a round under way.
 type trial struct {
-	cluster *cluster
+	site    lab.Site
+	cluster *lab.Cluster
 	api     apiServer
 	rng     *rand.Rand
 	load    *load
 
-	before view
-	leader *replica
-	others []*replica
+	before lab.View
+	leader *lab.Replica
+	others []*lab.Replica
 
 	struck, healed, until time.Time // healed is zero where nothing heals
 	round                 round
@@ -56,19 +62,19 @@ type trial struct {
 
 // newTrial waits for a healthy cluster, and returns when clients have written to the two replicas that do not lead
 // for a while.
-func newTrial(ctx context.Context, c *cluster, api apiServer, client *http.Client, rng *rand.Rand) (*trial, error) {
-	v, err := c.awaitHealthy(ctx)
+func newTrial(ctx context.Context, s lab.Site, c *lab.Cluster, api apiServer, client *http.Client, rng *rand.Rand) (*trial, error) {
+	v, err := c.AwaitHealthy(ctx, healthyLimit)
 	if err != nil {
 		return nil, err
 	}
-	leader, err := c.replica(v.Leader)
+	leader, err := c.Leader(v)
 	if err != nil {
 		return nil, err
 	}
-	t := &trial{cluster: c, api: api, rng: rng, before: v, leader: leader, others: c.others(leader)}
+	t := &trial{site: s, cluster: c, api: api, rng: rng, before: v, leader: leader, others: c.Others(leader)}
 	t.round.old = v.Leader
-	t.load = startLoad(ctx, client, urls(t.others))
-	if !pause(ctx, windowBefore+time.Duration(rng.Int64N(int64(strikeWithin)))) {
+	t.load = startLoad(ctx, client, lab.URLs(t.others))
+	if !lab.Pause(ctx, windowBefore+time.Duration(rng.Int64N(int64(strikeWithin)))) {
 		t.load.stop()
 		return nil, ctx.Err()
 	}
@@ -96,7 +102,7 @@ func (t *trial) awaitResumed(ctx context.Context, limit time.Duration) bool {
 		if _, ok := t.resumed(); ok {
 			return true
 		}
-		if !pause(ctx, pollEvery) {
+		if !lab.Pause(ctx, pollEvery) {
 			return false
 		}
 	}
@@ -114,7 +120,7 @@ func (t *trial) finish(ctx context.Context) {
 			t.until = after
 		}
 	}
-	pause(ctx, time.Until(t.until))
+	lab.Pause(ctx, time.Until(t.until))
 	t.load.stop()
 }
 
@@ -130,15 +136,15 @@ func (t *trial) wrong(format string, args ...any) {
 }
 
 // replaced checks that another replica leads now.
-func (t *trial) replaced(now view) {
+func (t *trial) replaced(now lab.View) {
 	if now.Leader == t.before.Leader {
 		t.wrong("%s leads again, under epoch %d", now.Leader, now.Epoch)
 	}
 }
 
 // spared checks that the process of the old leader is the one that it was.
-func (t *trial) spared(now view) {
-	if was, is := t.before.boots()[t.before.Leader], now.boots()[t.before.Leader]; was != is {
+func (t *trial) spared(now lab.View) {
+	if was, is := t.before.Boots()[t.before.Leader], now.Boots()[t.before.Leader]; was != is {
 		t.wrong("the boot ID of %s was %q and is %q", t.before.Leader, was, is)
 	}
 }

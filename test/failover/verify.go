@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+
+	"github.com/leasehold/leasehold/test/lab"
 )
 
 // verify reads back every acknowledged write, linearizably and through all of the targets, and returns those that
@@ -44,27 +46,27 @@ func (l *load) read(ctx context.Context, number int) (found string, err error) {
 	for n := 0; ; n++ {
 		a, err := l.readOnce(ctx, l.url(number, n)+"?consistency=linearizable")
 		switch {
-		case err == nil && a.status == http.StatusNotFound:
+		case err == nil && a.Status == http.StatusNotFound:
 			return "it is not there", nil
-		case err == nil && a.status == http.StatusOK && string(a.body) != l.value(number):
-			return fmt.Sprintf("its value is %q", a.body), nil
-		case err == nil && a.status == http.StatusOK:
+		case err == nil && a.Status == http.StatusOK && string(a.Body) != l.value(number):
+			return fmt.Sprintf("its value is %q", a.Body), nil
+		case err == nil && a.Status == http.StatusOK:
 			return "", nil
 		case err == nil:
 			err = fmt.Errorf("%s", a)
 		}
-		if !pause(ctx, triedAgain) {
+		if !lab.Pause(ctx, triedAgain) {
 			return "", fmt.Errorf("an acknowledged write could not be read back within %s: %w", writeLimit, err)
 		}
 	}
 }
 
-func (l *load) readOnce(ctx context.Context, url string) (answer, error) {
+func (l *load) readOnce(ctx context.Context, url string) (lab.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptLimit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return answer{}, err
+		return lab.Answer{}, err
 	}
-	return send(l.client, req)
+	return lab.Send(l.client, req)
 }

@@ -1,17 +1,19 @@
-package main
+package report
 
 import (
 	"fmt"
 	"html"
 	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
 // The plot's measures, in pixels.
 const (
-	plotWidth  = 860
-	plotLeft   = 110
+	plotWidth  = 900
+	plotLeft   = 150
 	plotRight  = plotWidth - 20
 	plotTop    = 44
 	rowHeight  = 46
@@ -43,21 +45,24 @@ const plotStyle = `
   .goal { stroke-dasharray: 3 3; }
 `
 
-// plot draws the gaps of each case that has rounds: a dot a round, a box from the first quartile to the third with
-// the median in it, and the bars' limits.
-func plot(results []result) string {
-	var shown []result
-	for _, r := range results {
-		if len(r.rounds) > 0 {
-			shown = append(shown, r)
-		}
-	}
+// Row is a row of a plot.
+type Row struct {
+	Name  string
+	Dots  []time.Duration // at least one
+	Notes []string        // of the dots, where they have any: what is shown beside the value
+	// Limits of the median and of the worst; 0 is none.
+	Median, Worst time.Duration
+}
+
+// Plot draws times on a logarithmic axis: a dot for each, a box from the first quartile to the third with the median
+// in it, and the limits.
+func Plot(title, legend string, shown []Row) string {
 	height := plotTop + rowHeight*len(shown) + plotBottom
 	var s strings.Builder
 	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" role="img">`, plotWidth, height)
-	fmt.Fprintf(&s, "\n<title>Time without an acknowledged write, by case</title>\n<style>%s</style>\n", plotStyle)
+	fmt.Fprintf(&s, "\n<title>%s</title>\n<style>%s</style>\n", html.EscapeString(title), plotStyle)
 	fmt.Fprintf(&s, `<rect class="back" width="%d" height="%d"/>`+"\n", plotWidth, height)
-	legend(&s)
+	caption(&s, legend, slices.ContainsFunc(shown, Row.limited))
 	axis(&s, plotTop+rowHeight*len(shown))
 	for i, r := range shown {
 		row(&s, r, plotTop+rowHeight*i+rowHeight/2)
@@ -73,8 +78,13 @@ func x(d time.Duration) float64 {
 	return plotLeft + share*(plotRight-plotLeft)
 }
 
-func legend(s *strings.Builder) {
-	label(s, plotLeft, 20, "start", "Time without an acknowledged write: a dot a round, the middle half and the median")
+func (r Row) limited() bool { return r.Median > 0 || r.Worst > 0 }
+
+func caption(s *strings.Builder, legend string, limits bool) {
+	label(s, plotLeft, 20, "start", legend)
+	if !limits {
+		return
+	}
 	const at = plotRight - 190
 	line(s, "bar goal", at, 11, 23)
 	label(s, at+6, 20, "start", "limit of the median")
@@ -96,21 +106,30 @@ func tickLabel(t time.Duration) string {
 	return fmt.Sprintf("%g s", t.Seconds())
 }
 
-func row(s *strings.Builder, r result, middle int) {
-	y, gaps := float64(middle), r.gaps()
-	label(s, plotLeft-10, y+4, "end", r.name)
-	first, third := x(percentile(gaps, 25)), x(percentile(gaps, 75))
+func row(s *strings.Builder, r Row, middle int) {
+	y := float64(middle)
+	label(s, plotLeft-10, y+4, "end", r.Name)
+	first, third := x(Percentile(r.Dots, 25)), x(Percentile(r.Dots, 75))
 	fmt.Fprintf(s, `<rect class="box" x="%.1f" y="%.1f" width="%.1f" height="28" rx="3"/>`+"\n", first-2, y-14, third-first+4)
-	for i, g := range gaps {
-		fmt.Fprintf(s, `<circle class="dot" cx="%.1f" cy="%.1f" r="3"><title>round %d: %s</title></circle>`+"\n", x(g), y+jitter(i), i+1, duration(g))
+	for i, g := range r.Dots {
+		fmt.Fprintf(s, `<circle class="dot" cx="%.1f" cy="%.1f" r="3"><title>%s</title></circle>`+"\n",
+			x(g), y+jitter(i), html.EscapeString(r.note(i)))
 	}
-	line(s, "median", x(percentile(gaps, 50)), y-14, y+14)
-	if r.bar.median > 0 {
-		line(s, "bar goal", x(r.bar.median), y-20, y+20)
+	line(s, "median", x(Percentile(r.Dots, 50)), y-14, y+14)
+	if r.Median > 0 {
+		line(s, "bar goal", x(r.Median), y-20, y+20)
 	}
-	if r.bar.worst > 0 {
-		line(s, "bar", x(r.bar.worst), y-20, y+20)
+	if r.Worst > 0 {
+		line(s, "bar", x(r.Worst), y-20, y+20)
 	}
+}
+
+func (r Row) note(i int) string {
+	note := strconv.Itoa(i + 1)
+	if i < len(r.Notes) {
+		note = r.Notes[i]
+	}
+	return note + ": " + Duration(r.Dots[i])
 }
 
 // jitter keeps the dots of a row apart, always in the same way.

@@ -1,11 +1,12 @@
-package main
+package lab
 
 import (
 	"os"
 	"syscall"
 )
 
-const canFreeze = true
+// CanFreeze tells whether Freeze and Thaw do anything here.
+const CanFreeze = true
 
 // childAttributes has Ctrl-C reach this program alone, and has the kernel send the child the signal when the thread
 // that started it ends.
@@ -13,5 +14,8 @@ func childAttributes(s syscall.Signal) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: s}
 }
 
-func freeze(p *os.Process) error { return p.Signal(syscall.SIGSTOP) }
-func thaw(p *os.Process) error   { return p.Signal(syscall.SIGCONT) }
+// Freeze sends SIGSTOP.
+func Freeze(p *os.Process) error { return p.Signal(syscall.SIGSTOP) }
+
+// Thaw sends SIGCONT.
+func Thaw(p *os.Process) error { return p.Signal(syscall.SIGCONT) }

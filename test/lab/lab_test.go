@@ -1,0 +1,49 @@
+package lab
+
+import (
+	"slices"
+	"testing"
+)
+
+// viewOf is a healthy cluster that the replica of that number leads.
+func viewOf(leader int, epoch uint64) View {
+	v := View{Leader: ReplicaName(leader), Epoch: epoch}
+	for i := range ReplicaCount {
+		v.Replicas = append(v.Replicas, ViewReplica{Pod: ReplicaName(i), Voter: true, Reachable: true, Ready: true})
+	}
+	return v
+}
+
+func TestFault(t *testing.T) {
+	t.Parallel()
+	if err := viewOf(0, 1).Fault(); err != nil {
+		t.Errorf("a healthy cluster: %v", err)
+	}
+	for name, spoil := range map[string]func(*View){
+		"no leader":   func(v *View) { v.Leader = "" },
+		"one is gone": func(v *View) { v.Replicas = v.Replicas[:2] },
+		"a learner":   func(v *View) { v.Replicas[1].Voter = false },
+		"unreachable": func(v *View) { v.Replicas[1].Reachable = false },
+		"not ready":   func(v *View) { v.Replicas[2].Ready = false },
+	} {
+		v := viewOf(0, 1)
+		if spoil(&v); v.Fault() == nil {
+			t.Errorf("%s is no fault", name)
+		}
+	}
+}
+
+func TestSites(t *testing.T) {
+	t.Parallel()
+	s, err := LoopbackSite()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Release()
+	if len(s.addresses) != ReplicaCount || !slices.Equal(s.Command(1, "a", "b"), []string{"a", "b"}) {
+		t.Errorf("%+v", s)
+	}
+	if got := networkSite("p").Command(1, "a"); !slices.Equal(got, []string{"ip", "netns", "exec", "p-1", "a"}) {
+		t.Errorf("%q", got)
+	}
+}
