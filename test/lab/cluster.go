@@ -32,6 +32,8 @@ type ClusterConfig struct {
 	Dir string
 	// Kubeconfig is a file that says where the API server is. The Lease is there.
 	Kubeconfig, Namespace, Lease string
+	// Etcd opens the replicas' etcd to Site.Etcd. They are on networks of their own, then.
+	Etcd bool
 }
 
 // NewCluster makes a cluster, and starts nothing.
@@ -40,6 +42,10 @@ func NewCluster(cfg ClusterConfig) *Cluster {
 		DisableKeepAlives: true, // a cut would leave dead ones
 		DialContext:       (&net.Dialer{Timeout: time.Second}).DialContext,
 	}}}
+	client := ""
+	if cfg.Etcd {
+		client = etcdAddress
+	}
 	var peers []string
 	for i, a := range cfg.Site.addresses {
 		peers = append(peers, fmt.Sprintf("%s=%s:%d:%d", ReplicaName(i), a.host, a.internal, a.peer))
@@ -53,7 +59,7 @@ func NewCluster(cfg ClusterConfig) *Cluster {
 			env: append(os.Environ(), "KUBECONFIG="+cfg.Kubeconfig, "KUBERNETES_SERVICE_HOST="),
 			command: cfg.Site.Command(i, cfg.Server, "serve", "--name", name, "--data-dir", data,
 				"--peers", strings.Join(peers, ","), "--listen", a.at(a.public), "--listen-internal", a.at(a.internal),
-				"--listen-peer", a.at(a.peer), "--listen-client", "", "--leader-elect-resource-lock", "leases",
+				"--listen-peer", a.at(a.peer), "--listen-client", client, "--leader-elect-resource-lock", "leases",
 				"--leader-elect-resource-name", cfg.Lease, "--leader-elect-resource-namespace", cfg.Namespace),
 		})
 	}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/leasehold/leasehold/internal/leasetest"
+	"github.com/leasehold/leasehold/test/lab"
+)
+
+const (
+	// restartPause is how long a replica that has ended stays so, while the cluster is to recover.
+	restartPause = time.Second
+	pollEvery    = 100 * time.Millisecond
+)
+
+// arena is what faults act on.
+type arena struct {
+	dir     string
+	site    lab.Site
+	api     *lab.APIServer
+	leases  coordinationclient.LeaseInterface
+	cluster *lab.Cluster
+	disks   []*disk // by the ordinal of the replica
+	trap    *trap
+	client  *http.Client // without connections that are kept
+}
+
+// newArena makes everything and starts the replicas. What it has made is removed by close, also where it fails.
+func newArena(ctx context.Context, server, dir string, s lab.Site) (a *arena, err error) {
+	a = &arena{dir: dir, site: s, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close())
+		}
+	}()
+	if a.api, err = lab.StartAPIServer(s, dir); err != nil {
+		return a, err
+	}
+	if a.leases, err = leasesOf(a.api); err != nil {
+		return a, err
+	}
+	if a.trap, err = setTrap(ctx); err != nil {
+		return a, err
+	}
+	a.cluster = lab.NewCluster(lab.ClusterConfig{
+		Server: server, Site: s, Dir: dir, Kubeconfig: a.api.Kubeconfig, Namespace: lab.Namespace, Lease: lab.Lease, Etcd: true,
+	})
+	for _, r := range a.cluster.Replicas {
+		d, err := makeDisk(ctx, filepath.Join(dir, r.Name+".disk"), r.Data)
+		if err != nil {
+			return a, err
+		}
+		a.disks = append(a.disks, d)
+	}
+	return a, a.cluster.Start()
+}
+
+func leasesOf(api *lab.APIServer) (coordinationclient.LeaseInterface, error) {
+	config := rest.CopyConfig(api.Config())
+	config.QPS = -1
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return clients.CoordinationV1().Leases(lab.Namespace), nil
+}
+
+// close ends and removes everything but the logs.
+func (a *arena) close() error {
+	var errs []error
+	for _, d := range a.disks {
+		errs = append(errs, d.unfreeze()) // or what waits for it never ends
+	}
+	if a.cluster != nil {
+		a.cluster.Destroy()
+	}
+	for _, d := range a.disks {
+		errs = append(errs, d.remove(), os.Remove(d.path))
+	}
+	if a.trap != nil {
+		a.trap.close()
+	}
+	if a.api != nil {
+		a.api.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// mend undoes whatever has been done to the arena, but for processes that have ended.
+func (a *arena) mend(ctx context.Context) error {
+	errs := []error{a.api.Set(leasetest.Up), a.site.Heal(ctx)}
+	for _, d := range a.disks {
+		errs = append(errs, d.unfreeze(), d.clear())
+	}
+	for _, r := range a.cluster.Replicas {
+		if r.Running() {
+			if err := r.Do(lab.Thaw); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// recovered waits until the cluster is healthy and the Lease names its leader. Meanwhile replicas that have ended are started
+// again, as Kubernetes would; restarts counts that.
+func (a *arena) recovered(ctx context.Context, limit time.Duration) (v lab.View, restarts int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	keeping, stop := context.WithCancel(ctx)
+	var keeper sync.WaitGroup
+	keeper.Go(func() { restarts = a.keepRunning(keeping) })
+	defer keeper.Wait()
+	defer cancel()
+	defer stop()
+	for {
+		v, err = a.cluster.AwaitHealthy(ctx, limit)
+		if err != nil {
+			break
+		}
+		if err = a.leaseNames(ctx, v.Leader); err == nil {
+			break
+		}
+		if !lab.Pause(ctx, pollEvery) {
+			break
+		}
+	}
+	stop()
+	keeper.Wait()
+	return v, restarts, err
+}
+
+// keepRunning starts replicas that have ended until ctx is done, and returns how often it has.
+func (a *arena) keepRunning(ctx context.Context) (restarts int) {
+	for {
+		for _, r := range a.cluster.Replicas {
+			if !r.Running() && r.Start() == nil { // one that cannot be started keeps the cluster from being healthy
+				restarts++
+			}
+		}
+		if !lab.Pause(ctx, restartPause) {
+			return restarts
+		}
+	}
+}
+
+func (a *arena) leaseNames(ctx context.Context, leader string) error {
+	lease, err := a.lease(ctx)
+	if err != nil {
+		return err
+	}
+	if holder := lease.Spec.HolderIdentity; holder == nil || *holder != leader {
+		return fmt.Errorf("%s leads, but the Lease names %q", leader, deref(holder))
+	}
+	return nil
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
