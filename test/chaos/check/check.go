@@ -104,6 +104,7 @@ func Check(h History, f Final) []Violation {
 		chain(found, h.Log)
 		once(found, h.Log)
 		logged(found, h)
+		shown(found, h)
 	}
 	return found.sorted()
 }
