@@ -22,6 +22,7 @@ const (
 	// restartPause is how long a replica that has ended stays so, while the cluster is to recover.
 	restartPause = time.Second
 	pollEvery    = 100 * time.Millisecond
+	healthyFor   = 500 * time.Millisecond
 )
 
 // arena is what faults act on.
@@ -113,31 +114,56 @@ func (a *arena) mend(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// recovered waits until the cluster is healthy and the Lease names its leader. Meanwhile replicas that have ended are started
-// again, as Kubernetes would; restarts counts that.
-func (a *arena) recovered(ctx context.Context, limit time.Duration) (v lab.View, restarts int, err error) {
+// recovery is how the cluster became healthy, or did not.
+type recovery struct {
+	view     lab.View
+	restarts int      // of replicas that had ended
+	obstacle obstacle // what was in the way for longest
+}
+
+// recovered waits until the cluster has been healthy for a while, with the Lease naming its leader. Meanwhile replicas that
+// have ended are started again, as Kubernetes would.
+func (a *arena) recovered(ctx context.Context, limit time.Duration) (r recovery, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
-	keeping, stop := context.WithCancel(ctx)
+	defer cancel()
 	var keeper sync.WaitGroup
-	keeper.Go(func() { restarts = a.keepRunning(keeping) })
+	keeper.Go(func() { r.restarts = a.keepRunning(ctx) })
 	defer keeper.Wait()
 	defer cancel()
-	defer stop()
+	since := time.Now()
 	for {
-		v, err = a.cluster.AwaitHealthy(ctx, limit)
-		if err != nil {
-			break
+		r.view, err = a.cluster.Healthy(ctx)
+		if err == nil {
+			err = a.leaseNames(ctx, r.view.Leader)
 		}
-		if err = a.leaseNames(ctx, v.Leader); err == nil {
-			break
+		switch {
+		case err != nil:
+			r.obstacle.note(err)
+			since = time.Now()
+		case time.Since(since) > healthyFor:
+			return r, nil
 		}
 		if !lab.Pause(ctx, pollEvery) {
-			break
+			return r, fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 	}
-	stop()
-	keeper.Wait()
-	return v, restarts, err
+}
+
+// obstacle is the error that has been there for longest.
+type obstacle struct {
+	text  string
+	took  time.Duration
+	now   string
+	since time.Time
+}
+
+func (o *obstacle) note(err error) {
+	if err.Error() != o.now {
+		o.now, o.since = err.Error(), time.Now()
+	}
+	if took := time.Since(o.since); took > o.took {
+		o.text, o.took = o.now, took
+	}
 }
 
 // keepRunning starts replicas that have ended until ctx is done, and returns how often it has.

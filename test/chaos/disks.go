@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -235,9 +236,9 @@ func (s *strike) tryStart(ctx context.Context, r *lab.Replica) (said string, ref
 			return "", true, s.stop(ctx, r)
 		}
 	}
-	said, err = lastWords(r.Log, before.Size())
-	if strings.Contains(said, "goroutine ") || said == "" {
-		s.violate("%s, its log damaged, ended without a sentence that says why: %q", r.Name, said)
+	said, err = reason(r.Log, before.Size())
+	if said == "" {
+		s.violate("%s, its log damaged, ended without saying why", r.Name)
 	}
 	return said, true, err
 }
@@ -253,8 +254,9 @@ func (s *strike) answers(ctx context.Context, r *lab.Replica, path string) bool 
 	return err == nil && a.Status == http.StatusOK
 }
 
-// lastWords is the last line of a log, if it was written after the offset.
-func lastWords(path string, offset int64) (string, error) {
+// reason is why a server ended, by its log from the offset on: the last line of its own that says so, or with which it
+// panicked.
+func reason(path string, offset int64) (said string, err error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return "", err
@@ -263,7 +265,12 @@ func lastWords(path string, offset int64) (string, error) {
 	if _, err := file.Seek(offset, io.SeekStart); err != nil {
 		return "", err
 	}
-	text, err := io.ReadAll(io.LimitReader(file, 1<<20))
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return lines[len(lines)-1], err
+	lines := bufio.NewScanner(io.LimitReader(file, 16<<20))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if line := lines.Text(); strings.HasPrefix(line, "server: ") || strings.HasPrefix(line, "panic: ") {
+			said = line
+		}
+	}
+	return said, lines.Err()
 }

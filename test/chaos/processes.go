@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/leasehold/leasehold/test/lab"
@@ -116,7 +118,7 @@ const transferCount = 20
 
 func transfers(ctx context.Context, s *strike) error {
 	s.target = "all"
-	moved := 0
+	answers := map[int]int{}
 	for range transferCount {
 		through, to := s.cluster.Replicas[s.rng.IntN(lab.ReplicaCount)], ""
 		if s.rng.IntN(2) == 0 {
@@ -128,12 +130,13 @@ func transfers(ctx context.Context, s *strike) error {
 			return ctx.Err()
 		case err != nil:
 			s.violate("a transfer through %s to %q was not answered: %v", through.Name, to, err)
-		case a.Status == http.StatusOK:
-			moved++
 		case a.Status == http.StatusInternalServerError:
 			s.violate("a transfer through %s to %q was answered with %s", through.Name, to, a)
 		}
+		answers[a.Status]++
 	}
-	s.remark("%d of %d moved it", moved, transferCount)
+	for _, status := range slices.Sorted(maps.Keys(answers)) {
+		s.remark("%d× %d", answers[status], status)
+	}
 	return nil
 }

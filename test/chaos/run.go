@@ -16,6 +16,7 @@ import (
 	"github.com/leasehold/leasehold/test/chaos/check"
 	"github.com/leasehold/leasehold/test/chaos/workload"
 	"github.com/leasehold/leasehold/test/lab"
+	"github.com/leasehold/leasehold/test/report"
 )
 
 const (
@@ -28,6 +29,9 @@ const (
 	servedFor = 2 * time.Second
 	// loadLimit is how long that is waited for.
 	loadLimit = time.Minute
+
+	// slow is from when on what is in the way of a recovery is worth a remark.
+	slow = 3 * time.Second
 
 	settleLimit = 2 * time.Minute
 	finalLimit  = 2 * time.Minute
@@ -114,7 +118,7 @@ func rampage(ctx context.Context, cfg config, s lab.Site, out io.Writer) (err er
 
 // run strikes until the schedule is over, and checks what has come of it.
 func (r *rig) run(ctx context.Context) error {
-	first, _, err := r.arena.recovered(ctx, startLimit)
+	first, err := r.arena.recovered(ctx, startLimit)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errHarness, err)
 	}
@@ -129,7 +133,7 @@ func (r *rig) run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return errors.Join(errors.New("interrupted"), r.load.Stop(ctx))
 	}
-	return r.check(ctx, first)
+	return r.check(ctx, first.view)
 }
 
 func (r *rig) members() (members []*clientv3.Client, err error) {
@@ -170,7 +174,8 @@ func (r *rig) strikeAll(ctx context.Context) error {
 
 // served waits until the cluster is healthy and clients are served well.
 func (r *rig) served(ctx context.Context) (lab.View, error) {
-	v, _, err := r.arena.recovered(ctx, loadLimit)
+	healthy, err := r.arena.recovered(ctx, loadLimit)
+	v := healthy.view
 	if err != nil {
 		return v, fmt.Errorf("%w: no fault was at work: %w", errHarness, err)
 	}
@@ -221,18 +226,22 @@ func (r *rig) strike(ctx context.Context, f fault, rng *rand.Rand) error {
 
 // recover waits until the cluster has recovered. That it takes too long breaks a promise; that it does not come about even
 // later is an error.
-func (r *rig) recover(ctx context.Context, s *strike, i *incident) (v lab.View, err error) {
-	v, i.Restarts, err = r.arena.recovered(ctx, r.cfg.recovery)
+func (r *rig) recover(ctx context.Context, s *strike, i *incident) (lab.View, error) {
+	became, err := r.arena.recovered(ctx, r.cfg.recovery)
+	i.Restarts = became.restarts
+	if became.obstacle.took > slow {
+		s.remark("%s: %s", report.Duration(became.obstacle.took), became.obstacle.text)
+	}
 	if err == nil || ctx.Err() != nil {
-		return v, ctx.Err()
+		return became.view, ctx.Err()
 	}
 	s.violate("the cluster did not recover within %s: %v", r.cfg.recovery, err)
-	v, more, err := r.arena.recovered(ctx, lateLimit)
-	i.Restarts += more
+	became, err = r.arena.recovered(ctx, lateLimit)
+	i.Restarts += became.restarts
 	if err != nil {
-		return v, fmt.Errorf("the run ends early: %w", err)
+		return became.view, fmt.Errorf("the run ends early: %w", err)
 	}
-	return v, nil
+	return became.view, nil
 }
 
 // check stops the clients and looks whether all promises were kept.
@@ -240,10 +249,9 @@ func (r *rig) check(ctx context.Context, first lab.View) error {
 	r.screen.checking()
 	stopping, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
-	_ = r.load.Stop(stopping) // a client whose last operation has failed is found by the check
-	last, _, err := r.arena.recovered(ctx, finalLimit)
-	if err == nil {
-		r.result.Elections = last.Epoch - first.Epoch
+	_ = r.load.Stop(stopping)                                        // a client whose last operation has failed is found by the check
+	if last, err := r.arena.recovered(ctx, finalLimit); err == nil { // else the final state tells
+		r.result.Elections = last.view.Epoch - first.Epoch
 	}
 	reading, cancel := context.WithTimeout(ctx, finalLimit)
 	defer cancel()

@@ -118,7 +118,7 @@ func (c *Cluster) AwaitHealthy(ctx context.Context, limit time.Duration) (View, 
 	defer cancel()
 	since := time.Now()
 	for {
-		v, err := c.healthy(ctx)
+		v, err := c.Healthy(ctx)
 		if err != nil {
 			since = time.Now()
 		} else if time.Since(since) > healthyFor {
@@ -130,7 +130,8 @@ func (c *Cluster) AwaitHealthy(ctx context.Context, limit time.Duration) (View, 
 	}
 }
 
-func (c *Cluster) healthy(ctx context.Context) (v View, err error) {
+// Healthy tells whether the cluster is healthy at the moment, as AwaitHealthy means it; the error says what is amiss.
+func (c *Cluster) Healthy(ctx context.Context) (v View, err error) {
 	leaders := 0
 	for i, r := range c.Replicas {
 		seen, err := c.viewOf(ctx, r)
