@@ -197,7 +197,7 @@ var broken = []struct {
 	{"an acknowledgement names another leader than the log", OneWriter, "has acknowledged it", func(tb testing.TB, h *History, _ *Final) {
 		op(tb, h, "session-0/0").Pod = "leasehold-0"
 		op(tb, h, "register-1/7").Pod = ""
-		op(tb, h, "register-0/5").Pod = ""
+		op(tb, h, "register-0/6").Pod = ""
 	}},
 	{"a write is acknowledged under an older epoch than one before", OneWriter, "epoch 1", func(tb testing.TB, h *History, _ *Final) {
 		o := op(tb, h, "session-0/0")

@@ -40,7 +40,7 @@ func apply(r register, s step) (bool, register) {
 	case s.op.Outcome == Refused:
 		return s.op.If.Value != r.value, r
 	case s.op.If != nil && s.op.If.Key == s.op.Keys[0] && s.op.If.Value != r.value:
-		return s.op.Outcome == Unknown && s.revision == 0, r // it may have been refused
+		return s.op.Outcome == Unknown, r // then it was refused
 	case s.revision != 0 && s.revision <= r.revision:
 		return false, r
 	}

@@ -165,6 +165,7 @@ func told() (History, Final) {
 	s.fail(s.next(Register, "register-1", Put, "a"), Unknown, true)
 	s.read(s.next(Register, "register-0", Read, "a"))
 	s.fail(s.next(Register, "register-1", Put, "b"), Unknown, false)
+	s.fail(s.swap("register-0", "b"), Unknown, false)
 	s.fail(s.next(Register, "register-1", Read, "b"), NotApplied, false)
 	for range 3 {
 		s.write(s.next(Set, "set-0", Create, fmt.Sprint(s.numbers["set-0"])))

@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ type recorder struct {
 
 func startRecorder(ctx context.Context, members []*clientv3.Client, silence time.Duration) *recorder {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &recorder{members: members, silence: silence, cancel: cancel, done: make(chan struct{}), moved: make(chan struct{})}
+	r := &recorder{members: members, silence: silence, cancel: cancel, done: make(chan struct{}), moved: make(chan struct{}), err: errNone}
 	go r.run(ctx)
 	return r
 }
@@ -58,35 +59,28 @@ func (r *recorder) run(ctx context.Context) {
 var (
 	errSilent = errors.New("no news")
 	errEnded  = errors.New("the watch ended")
+	errNone   = errors.New("no watch has ended")
 )
 
-// watch records what a member tells, until it is silent for too long or ctx is done.
+// watch records what a member tells, until it is silent for too long or ctx is done. To begin a watch blocks too, where
+// nobody answers.
 func (r *recorder) watch(ctx context.Context, member *clientv3.Client) error {
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
-	defer cancel()
-	silence := time.NewTimer(r.silence)
+	ctx, end := context.WithCancelCause(clientv3.WithRequireLeader(ctx))
+	defer end(nil)
+	silence := time.AfterFunc(r.silence, func() { end(errSilent) })
 	defer silence.Stop()
 	events := member.Watch(ctx, "\x00", clientv3.WithFromKey(), clientv3.WithRev(r.reached()+1), clientv3.WithProgressNotify())
-	for {
-		select {
-		case resp, ok := <-events:
-			if !ok {
-				return errEnded
-			}
-			if resp.CompactRevision != 0 {
-				r.miss(resp.CompactRevision)
-			}
-			if err := resp.Err(); err != nil {
-				return err
-			}
-			r.take(resp)
-			silence.Reset(r.silence)
-		case <-silence.C:
-			return errSilent
-		case <-ctx.Done():
-			return ctx.Err()
+	for resp := range events {
+		if resp.CompactRevision != 0 {
+			r.miss(resp.CompactRevision)
 		}
+		if err := resp.Err(); err != nil {
+			return err
+		}
+		r.take(resp)
+		silence.Reset(r.silence)
 	}
+	return cmp.Or(context.Cause(ctx), errEnded)
 }
 
 func (r *recorder) reached() int64 {

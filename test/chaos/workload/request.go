@@ -43,7 +43,9 @@ func (a answer) problem() (p problem) {
 }
 
 // String is the status and the problem's detail.
-func (a answer) String() string { return strings.TrimSpace(fmt.Sprintf("%d %s", a.status, a.problem().Detail)) }
+func (a answer) String() string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", a.status, a.problem().Detail))
+}
 
 // send sends r to the replica at url. Where there is no answer, sent says whether the replica may have the request all
 // the same.
