@@ -40,6 +40,8 @@ const (
 // errHarness is the failure of the program itself: nothing was found out, then.
 var errHarness = errors.New("the harness failed")
 
+var errInterrupted = errors.New("interrupted; nothing was checked")
+
 // rig is a run.
 type rig struct {
 	cfg    config
@@ -131,7 +133,9 @@ func (r *rig) run(ctx context.Context) error {
 	r.result.unfinished = r.strikeAll(ctx)
 	r.result.Took = time.Since(r.began)
 	if ctx.Err() != nil {
-		return errors.Join(errors.New("interrupted"), r.load.Stop(ctx))
+		_ = r.load.Stop(ctx) // nobody asks any more how it ends
+		r.screen.interrupted()
+		return errInterrupted
 	}
 	return r.check(ctx, first.view)
 }
@@ -257,7 +261,7 @@ func (r *rig) check(ctx context.Context, first lab.View) error {
 	defer cancel()
 	final, err := r.load.Final(reading)
 	if ctx.Err() != nil {
-		return errors.New("interrupted")
+		return errInterrupted
 	}
 	if err != nil {
 		r.result.Broken = append(r.result.Broken, check.Violation{Invariant: check.Checked, Detail: err.Error()})

@@ -43,6 +43,9 @@ func (s *screen) recovered(i incident) {
 	}
 }
 
+// interrupted ends the line that strike has begun.
+func (s *screen) interrupted() { fmt.Fprintln(s.out) }
+
 func (s *screen) checking() {
 	fmt.Fprintf(s.out, "\nThe faults are over. The clients end, and what they saw is checked.\n\n")
 }
