@@ -160,7 +160,11 @@ func (w *Workload) Final(ctx context.Context) (check.Final, error) {
 	if err != nil || w.recorder == nil {
 		return f, err
 	}
-	return f, w.recorder.await(ctx, f.Revision)
+	if err := w.recorder.await(ctx, f.Revision); err != nil {
+		return f, err
+	}
+	f.Hashes, err = hash(ctx, w.cfg.Etcd, f.Revision)
+	return f, err
 }
 
 // History is what has been recorded so far. It is a copy.
