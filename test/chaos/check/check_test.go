@@ -193,7 +193,8 @@ var broken = []struct {
 	}},
 	{"the data of a member differ", Equal, "hash", func(_ *History, f *Final) { f.Hashes[1].Hash++ }},
 	{"the data of no members were hashed", Checked, "hashed", func(_ *History, f *Final) { f.Hashes = nil }},
-	{"hashes cannot be compared", Checked, "hashes", func(_ *History, f *Final) { f.Hashes[2].Compacted++ }},
+	{"hashes are of different revisions", Checked, "hashes", func(_ *History, f *Final) { f.Hashes[2].Revision++ }},
+	{"hashes are of different histories", Checked, "hashes", func(_ *History, f *Final) { f.Hashes[2].Compacted++ }},
 	{"two pods acknowledge under one epoch", OneWriter, "both decided", func(h *History, _ *Final) {
 		op(h, "set-0/1").Pod = "leasehold-2"
 	}},

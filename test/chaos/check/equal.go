@@ -9,12 +9,12 @@ func hashes(found *findings, f Final) {
 	first := f.Hashes[0]
 	for _, h := range f.Hashes[1:] {
 		switch {
-		case h.Compacted != first.Compacted:
-			found.add(Checked, nil, "the hashes of %s and %s cannot be compared: their history begins at revisions %d and %d",
-				first.Member, h.Member, first.Compacted, h.Compacted)
+		case h.Revision != first.Revision || h.Compacted != first.Compacted:
+			found.add(Checked, nil, "the hashes of %s and %s cannot be compared: they are of revisions %d and %d, with the history from %d and %d",
+				first.Member, h.Member, first.Revision, h.Revision, first.Compacted, h.Compacted)
 		case h.Hash != first.Hash:
 			found.add(Equal, nil, "at revision %d the data of %s have the hash %08x, those of %s have %08x",
-				f.Revision, first.Member, first.Hash, h.Member, h.Hash)
+				h.Revision, first.Member, first.Hash, h.Member, h.Hash)
 		}
 	}
 }

@@ -172,9 +172,10 @@ type Final struct {
 }
 
 // Hash is what a member's data up to a revision come to, but for the history before Compacted: hashes with another
-// Compacted cannot be compared.
+// revision or another Compacted cannot be compared.
 type Hash struct {
 	Member    string `json:"member"`
+	Revision  int64  `json:"revision"`
 	Compacted int64  `json:"compacted"`
 	Hash      uint32 `json:"hash"`
 }

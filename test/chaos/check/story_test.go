@@ -142,7 +142,7 @@ func (s *story) final() Final {
 			r.Entries = append(r.Entries, s.entries[key])
 		}
 		f.Replicas = append(f.Replicas, r)
-		f.Hashes = append(f.Hashes, Hash{r.Name, 2, 0xfeed})
+		f.Hashes = append(f.Hashes, Hash{r.Name, s.revision, 2, 0xfeed})
 	}
 	return f
 }

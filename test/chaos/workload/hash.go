@@ -12,11 +12,11 @@ import (
 	"github.com/leasehold/leasehold/test/chaos/check"
 )
 
-// hash is the hash of what each member holds at a revision. It is repeated until all of them answer, and begin at the
-// same compaction, or ctx is done.
-func hash(ctx context.Context, members []*clientv3.Client, revision int64) ([]check.Hash, error) {
+// hash is the hash of what each member holds at a revision, which newest gives. It is repeated, at a newer one, until
+// all of them answer, and begin at the same compaction, or ctx is done.
+func hash(ctx context.Context, members []*clientv3.Client, newest func() int64) ([]check.Hash, error) {
 	for {
-		hashes, err := hashOnce(ctx, members, revision)
+		hashes, err := hashOnce(ctx, members, newest())
 		if err == nil {
 			return hashes, nil
 		}
@@ -40,7 +40,7 @@ func hashOnce(ctx context.Context, members []*clientv3.Client, revision int64) (
 			return hashes, fmt.Errorf("member %d: %w", i, err)
 		}
 		name := fmt.Sprintf("member %d at %q", i, endpoint)
-		hashes = append(hashes, check.Hash{Member: name, Compacted: resp.CompactRevision, Hash: resp.Hash})
+		hashes = append(hashes, check.Hash{Member: name, Revision: revision, Compacted: resp.CompactRevision, Hash: resp.Hash})
 	}
 	if slices.ContainsFunc(hashes, func(h check.Hash) bool { return h.Compacted != hashes[0].Compacted }) {
 		err = errCompacting

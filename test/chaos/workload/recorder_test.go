@@ -269,7 +269,7 @@ func TestTheDataOfEachMemberAreHashed(t *testing.T) {
 		c.claim("leasehold-0")
 		revision = c.put("a", "one")
 	}
-	got, err := hash(testContext(t), []*clientv3.Client{a.connect(), a.connect(), b.connect()}, revision)
+	got, err := hash(testContext(t), []*clientv3.Client{a.connect(), a.connect(), b.connect()}, func() int64 { return revision })
 	if err != nil {
 		t.Fatal(err)
 	}
