@@ -100,6 +100,7 @@ func Check(h History, f Final) []Violation {
 	sessions(found, h, f)
 	writers(found, h)
 	equal(found, h, f)
+	hashes(found, f)
 	if h.Log != nil {
 		chain(found, h.Log)
 		once(found, h.Log)
@@ -122,19 +123,18 @@ func present(found *findings, h History, f Final) {
 	if len(f.Replicas) < 2 {
 		found.add(Checked, nil, "the final state of %d replicas was read; two are the least to compare", len(f.Replicas))
 	}
-	switch l := h.Log; {
-	case l == nil:
+	if h.Log == nil {
 		found.add(Checked, nil, "nobody has watched the store")
-	default:
-		for _, g := range l.Gaps {
-			found.add(Checked, nil, "revisions %d to %d of the store were not seen: their history had been dropped", g.From, g.To)
-		}
-		if l.Reached < f.Revision {
-			found.add(Checked, nil, "the store was watched to revision %d, and the final state is that of revision %d", l.Reached, f.Revision)
-		}
-		if !hasEffects(l) {
-			found.add(Checked, nil, "no job of the leader's has written anything")
-		}
+		return
+	}
+	for _, g := range h.Log.Gaps {
+		found.add(Checked, nil, "revisions %d to %d of the store were not seen: their history had been dropped", g.From, g.To)
+	}
+	if h.Log.Reached < f.Revision {
+		found.add(Checked, nil, "the store was watched to revision %d, and the final state is that of revision %d", h.Log.Reached, f.Revision)
+	}
+	if !hasEffects(h.Log) {
+		found.add(Checked, nil, "no job of the leader's has written anything")
 	}
 }
 

@@ -58,11 +58,11 @@ func total(found *findings, key string, ops []Op, held Entry) {
 	applied, unknown := 0, 0
 	var newest []Op
 	for _, o := range ops {
-		switch {
-		case o.Outcome == Applied:
+		switch o.Outcome {
+		case Applied:
 			applied++
 			newest = []Op{o}
-		case o.Outcome == Unknown:
+		case Unknown:
 			unknown++
 		}
 	}

@@ -1,5 +1,24 @@
 package check
 
+// hashes finds members whose data are not the same.
+func hashes(found *findings, f Final) {
+	if len(f.Hashes) < 2 {
+		found.add(Checked, nil, "the data of %d members were hashed; two are the least to compare", len(f.Hashes))
+		return
+	}
+	first := f.Hashes[0]
+	for _, h := range f.Hashes[1:] {
+		switch {
+		case h.Revision != first.Revision || h.Compacted != first.Compacted:
+			found.add(Checked, nil, "the hashes of %s and %s cannot be compared: they are of revisions %d and %d, with the history from %d and %d",
+				first.Member, h.Member, first.Revision, h.Revision, first.Compacted, h.Compacted)
+		case h.Hash != first.Hash:
+			found.add(Equal, nil, "at revision %d the data of %s have the hash %08x, those of %s have %08x",
+				h.Revision, first.Member, first.Hash, h.Member, h.Hash)
+		}
+	}
+}
+
 // equal finds keys that two replicas do not hold alike, or that they do not hold as the log says.
 func equal(found *findings, h History, f Final) {
 	if len(f.Replicas) == 0 {

@@ -16,6 +16,7 @@ type line struct {
 	Transaction *Transaction `json:"transaction,omitempty"`
 	Log         *logEnd      `json:"log,omitempty"`
 	Replica     *Replica     `json:"replica,omitempty"`
+	Hash        *Hash        `json:"hash,omitempty"`
 	End         *end         `json:"end,omitempty"`
 }
 
@@ -52,6 +53,9 @@ func Save(w io.Writer, h History, f Final) error {
 	for _, r := range f.Replicas {
 		lines = append(lines, line{Replica: &r})
 	}
+	for _, hash := range f.Hashes {
+		lines = append(lines, line{Hash: &hash})
+	}
 	for _, l := range append(lines, line{End: &end{f.Revision}}) {
 		if err := e.Encode(l); err != nil {
 			return fmt.Errorf("save the history: %w", err)
@@ -82,6 +86,8 @@ func Load(r io.Reader) (h History, f Final, err error) {
 			h.Log = &Log{Reached: l.Log.Reached, Gaps: l.Log.Gaps, Transactions: transactions}
 		case l.Replica != nil:
 			f.Replicas = append(f.Replicas, *l.Replica)
+		case l.Hash != nil:
+			f.Hashes = append(f.Hashes, *l.Hash)
 		case l.End != nil:
 			f.Revision = l.End.Revision
 			return h, f, nil

@@ -165,8 +165,19 @@ func (h History) of(w Workload) (ops []Op) {
 
 // Final is what the replicas hold when all clients have ended and all faults are over, all at one revision.
 type Final struct {
-	Revision int64     `json:"revision"`
-	Replicas []Replica `json:"replicas"`
+	Revision int64
+	Replicas []Replica
+	// Hashes are of all that the replicas' members hold, also of what is none of the clients'.
+	Hashes []Hash
+}
+
+// Hash is what a member's data up to a revision come to, but for the history before Compacted: hashes with another
+// revision or another Compacted cannot be compared.
+type Hash struct {
+	Member    string `json:"member"`
+	Revision  int64  `json:"revision"`
+	Compacted int64  `json:"compacted"`
+	Hash      uint32 `json:"hash"`
 }
 
 // Replica is what one of them holds.

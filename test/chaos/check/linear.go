@@ -30,7 +30,10 @@ type step struct {
 // model is a register of which each write has a higher revision than the one before.
 var model = porcupine.Model{
 	Init: func() any { return register{} },
-	Step: func(state, input, _ any) (bool, any) { return apply(state.(register), input.(step)) },
+	Step: func(state, input, _ any) (bool, any) {
+		r, _ := state.(register) // as Init and apply make it
+		return apply(r, stepOf(input))
+	},
 }
 
 func apply(r register, s step) (bool, register) {
@@ -162,4 +165,9 @@ func unexplained(history []porcupine.Operation, info porcupine.LinearizationInfo
 	return append(ops, opOf(first))
 }
 
-func opOf(p porcupine.Operation) Op { return p.Input.(step).op }
+func opOf(p porcupine.Operation) Op { return stepOf(p.Input).op }
+
+func stepOf(input any) step {
+	s, _ := input.(step) // as operation makes it
+	return s
+}

@@ -2,7 +2,7 @@ package check
 
 import (
 	"fmt"
-	"testing"
+	"slices"
 	"time"
 )
 
@@ -142,6 +142,7 @@ func (s *story) final() Final {
 			r.Entries = append(r.Entries, s.entries[key])
 		}
 		f.Replicas = append(f.Replicas, r)
+		f.Hashes = append(f.Hashes, Hash{r.Name, s.revision, 2, 0xfeed})
 	}
 	return f
 }
@@ -191,25 +192,11 @@ func told() (History, Final) {
 }
 
 // op is an operation of a history, to be changed.
-func op(tb testing.TB, h *History, id string) *Op {
-	tb.Helper()
-	for i := range h.Ops {
-		if h.Ops[i].ID() == id {
-			return &h.Ops[i]
-		}
-	}
-	tb.Fatalf("there is no operation %s", id)
-	return nil
+func op(h *History, id string) *Op {
+	return &h.Ops[slices.IndexFunc(h.Ops, func(o Op) bool { return o.ID() == id })]
 }
 
 // transaction is one of the log, to be changed: the first of that kind.
-func transaction(tb testing.TB, h *History, kind func(Transaction) bool) *Transaction {
-	tb.Helper()
-	for i := range h.Log.Transactions {
-		if kind(h.Log.Transactions[i]) {
-			return &h.Log.Transactions[i]
-		}
-	}
-	tb.Fatal("there is no such transaction")
-	return nil
+func transaction(h *History, kind func(Transaction) bool) *Transaction {
+	return &h.Log.Transactions[slices.IndexFunc(h.Log.Transactions, kind)]
 }

@@ -260,3 +260,20 @@ func TestALogThatEndsEarlyIsAnError(t *testing.T) {
 		t.Errorf("err: %v", err)
 	}
 }
+
+func TestTheDataOfEachMemberAreHashed(t *testing.T) {
+	t.Parallel()
+	a, b := startChain(t), startChain(t)
+	var revision int64
+	for _, c := range []*chain{a, b} {
+		c.claim("leasehold-0")
+		revision = c.put("a", "one")
+	}
+	got, err := hash(testContext(t), []*clientv3.Client{a.connect(), a.connect(), b.connect()}, func() int64 { return revision })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 3 || got[0].Hash != got[1].Hash || got[0].Hash == got[2].Hash {
+		t.Errorf("two of one member and one of another with other claims: %v", got)
+	}
+}

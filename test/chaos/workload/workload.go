@@ -36,8 +36,8 @@ type Config struct {
 	Name string
 	// Attempt is how long a client waits for an answer. Default: 3 s.
 	Attempt time.Duration
-	// Limit is how long an operation is tried. It is to be well below the two minutes for which the outcome of a write
-	// is remembered. Default: 45 s.
+	// Limit is how long an operation is tried. The outcome of a write is remembered for two minutes: a replica that stands
+	// still with a request in hand for longer than what is left of them may apply it once more. Default: 45 s.
 	Limit time.Duration
 	// Etcd are clients of the replicas' own members, one each, for the log of the store. They stay the caller's. Without them
 	// there is no log, which check.Check finds fault with.
@@ -160,7 +160,11 @@ func (w *Workload) Final(ctx context.Context) (check.Final, error) {
 	if err != nil || w.recorder == nil {
 		return f, err
 	}
-	return f, w.recorder.await(ctx, f.Revision)
+	if err := w.recorder.await(ctx, f.Revision); err != nil {
+		return f, err
+	}
+	f.Hashes, err = hash(ctx, w.cfg.Etcd, w.recorder.reached)
+	return f, err
 }
 
 // History is what has been recorded so far. It is a copy.
