@@ -14,6 +14,7 @@ import (
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/leasehold/leasehold/internal/election"
 	"github.com/leasehold/leasehold/internal/leasetest"
 	"github.com/leasehold/leasehold/test/lab"
 )
@@ -134,7 +135,7 @@ func (a *arena) recovered(ctx context.Context, limit time.Duration) (r recovery,
 	for {
 		r.view, err = a.cluster.Healthy(ctx)
 		if err == nil {
-			err = a.leaseNames(ctx, r.view.Leader)
+			err = a.leaseNames(ctx, r.view)
 		}
 		switch {
 		case err != nil:
@@ -180,13 +181,15 @@ func (a *arena) keepRunning(ctx context.Context) (restarts int) {
 	}
 }
 
-func (a *arena) leaseNames(ctx context.Context, leader string) error {
+// leaseNames is nil if the Lease names the leader, and its process.
+func (a *arena) leaseNames(ctx context.Context, v lab.View) error {
 	lease, err := a.lease(ctx)
 	if err != nil {
 		return err
 	}
-	if holder := lease.Spec.HolderIdentity; holder == nil || *holder != leader {
-		return fmt.Errorf("%s leads, but the Lease names %q", leader, deref(holder))
+	holder, boot := deref(lease.Spec.HolderIdentity), lease.Annotations[election.BootAnnotation]
+	if holder != v.Leader || boot != v.Boots()[v.Leader] {
+		return fmt.Errorf("%s (%s) leads, but the Lease names %q (%s)", v.Leader, v.Boots()[v.Leader], holder, boot)
 	}
 	return nil
 }

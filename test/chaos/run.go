@@ -177,35 +177,38 @@ func (r *rig) strikeAll(ctx context.Context) error {
 }
 
 // served waits until the cluster is healthy and clients are served well.
-func (r *rig) served(ctx context.Context) (lab.View, error) {
+func (r *rig) served(ctx context.Context) (recovery, error) {
 	healthy, err := r.arena.recovered(ctx, loadLimit)
-	v := healthy.view
 	if err != nil {
-		return v, fmt.Errorf("%w: no fault was at work: %w", errHarness, err)
+		return healthy, fmt.Errorf("the run ends early: the cluster is not healthy, and no fault is at work: %w", err)
 	}
 	for limit := time.Now().Add(loadLimit); ; {
 		m := r.load.Measure(time.Now().Add(-servedFor), time.Now())
 		if m.PerSecond >= leastRate {
-			return v, nil
+			return healthy, nil
 		}
 		if time.Now().After(limit) {
-			return v, fmt.Errorf("%w: only %.0f writes a second are acknowledged", errHarness, m.PerSecond)
+			return healthy, fmt.Errorf("%w: only %.0f writes a second are acknowledged", errHarness, m.PerSecond)
 		}
 		if !lab.Pause(ctx, pollEvery) {
-			return v, ctx.Err()
+			return healthy, ctx.Err()
 		}
 	}
 }
 
 // strike has one fault strike, waits until the cluster has recovered from it, and notes what it came to.
 func (r *rig) strike(ctx context.Context, f fault, rng *rand.Rand) error {
-	before, err := r.served(ctx)
+	healthy, err := r.served(ctx)
 	if err != nil {
 		return err
 	}
+	before, caught := healthy.view, r.arena.trap.caught.Load()
 	s, err := newStrike(r.arena, rng, before)
 	if err != nil {
 		return err
+	}
+	if healthy.restarts > 0 {
+		s.violate("%d replicas had ended while no fault was at work", healthy.restarts)
 	}
 	began := time.Now()
 	i := incident{Number: len(r.result.Incidents) + 1, Fault: f.name, At: began.Sub(r.began), Leader: before.Leader}
@@ -219,6 +222,9 @@ func (r *rig) strike(ctx context.Context, f fault, rng *rand.Rand) error {
 	}
 	ended := time.Now()
 	after, late := r.recover(ctx, s, &i)
+	if n := r.arena.trap.caught.Load() - caught; n > 0 {
+		s.violate("%d connections were made to a host that only a poisoned Lease could have named", n)
+	}
 	i.Lasted, i.Recovery = ended.Sub(began), time.Since(ended)
 	i.Target, i.Remarks, i.Broken, i.Successor = s.target, s.remarks, s.violated, after.Leader
 	m := r.load.Measure(began, time.Now())
@@ -294,9 +300,12 @@ func (r *rig) save(h check.History, f check.Final) error {
 // report shows what the run came to. It returns an error if a promise was broken or not everything could be done.
 func (r *rig) report(ctx context.Context) error {
 	r.screen.end(r.result)
-	err := r.result.unfinished
-	if r.result.broken() {
-		err = errors.Join(err, errors.New("promises were broken"))
+	if r.result.unfinished != nil {
+		return r.result.unfinished // a page would say too little
 	}
-	return errors.Join(err, r.write(ctx))
+	err := r.write(ctx)
+	if r.result.broken() {
+		err = errors.Join(errors.New("promises were broken"), err)
+	}
+	return err
 }

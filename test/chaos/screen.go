@@ -60,7 +60,7 @@ func (s *screen) end(r result) {
 	for _, v := range r.Broken {
 		fmt.Fprintln(s.out, v)
 	}
-	if !r.broken() {
+	if !r.broken() && r.unfinished == nil {
 		fmt.Fprintln(s.out, "No promise was broken.")
 	}
 }
