@@ -17,6 +17,7 @@ import (
 	"github.com/leasehold/leasehold/internal/election"
 	"github.com/leasehold/leasehold/internal/leasetest"
 	"github.com/leasehold/leasehold/test/lab"
+	"github.com/leasehold/leasehold/test/report"
 )
 
 const (
@@ -145,7 +146,7 @@ func (a *arena) recovered(ctx context.Context, limit time.Duration) (r recovery,
 			return r, nil
 		}
 		if !lab.Pause(ctx, pollEvery) {
-			return r, fmt.Errorf("%w: %w", ctx.Err(), err)
+			return r, fmt.Errorf("%w; what was in the way for longest, for %s: %s", ctx.Err(), report.Duration(r.obstacle.took), r.obstacle.text)
 		}
 	}
 }
@@ -162,7 +163,7 @@ func (o *obstacle) note(err error) {
 	if err.Error() != o.now {
 		o.now, o.since = err.Error(), time.Now()
 	}
-	if took := time.Since(o.since); took > o.took {
+	if took := time.Since(o.since); took > o.took || o.text == "" {
 		o.text, o.took = o.now, took
 	}
 }

@@ -32,13 +32,14 @@ var errUsage = errors.New("wrong usage")
 const (
 	maxDuration = 24 * time.Hour
 	maxRate     = 10_000
+	maxSeed     = 1_000_000 // of those that are chosen here
 )
 
 func parse(args []string) (config, error) {
 	c := config{}
 	f := flag.NewFlagSet("chaos", flag.ContinueOnError)
-	f.SetOutput(os.Stdout)
-	f.Uint64Var(&c.seed, "seed", rand.Uint64N(1_000_000), "of all that is left to chance: which faults follow each other, and how they strike (default: another one each time)")
+	f.SetOutput(io.Discard)
+	f.Uint64Var(&c.seed, "seed", 0, "of all that is left to chance: which faults follow each other, and how they strike (default: another one each time)")
 	f.DurationVar(&c.duration, "for", 3*time.Minute, "how long faults are begun")
 	faults := f.String("faults", "", "only these faults, separated by commas (default: all)")
 	f.StringVar(&c.schedule, "case", "", "run one of the scheduled cases in place of faults by chance")
@@ -50,9 +51,14 @@ func parse(args []string) (config, error) {
 	f.StringVar(&c.svg, "svg", "", "draw the results to this SVG file")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
+			f.SetOutput(os.Stdout)
+			f.PrintDefaults()
 			return config{}, err
 		}
 		return config{}, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if c.seed == 0 {
+		c.seed = 1 + rand.Uint64N(maxSeed)
 	}
 	c.faults = faultNames()
 	if *faults != "" {

@@ -43,7 +43,7 @@ func TestPage(t *testing.T) {
 		want, wrong []string
 	}{
 		{broken, []string{
-			"3 faults and 3 elections", "900 writes acknowledged", "| kill-leader | 2 |", "|---:|---|\n", "(c.svg)", "seed 7", "4 cores", "`cut-all`: the leader",
+			"Faults 3, elections 3, in 1h0m0s", "acknowledged 900", "| kill-leader | 2 |", "|---:|---|\n", "(c.svg)", "seed 7", "4 cores", "`cut-all`: the leader",
 			"nothing acknowledged is lost: chaos/set/1 is not there", "cut-all at 1:00: the cluster did not recover",
 		}, []string{"No promise was broken"}},
 		{whole, []string{"No promise was broken"}, []string{"Promises were broken", "`cut-all`"}},

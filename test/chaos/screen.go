@@ -77,7 +77,7 @@ func clock(d time.Duration) string {
 // totals says in a sentence what the run came to.
 func totals(r result) string {
 	t := r.Totals
-	return fmt.Sprintf("%d faults and %d elections in %s; %d operations: %d writes acknowledged, %d refused by their condition, %d not applied, %d unknown; %d reads without an answer; %d attempts repeated.",
+	return fmt.Sprintf("Faults %d, elections %d, in %s. Operations %d: writes acknowledged %d, refused by their condition %d, not applied %d, unknown %d; reads without an answer %d; attempts repeated %d.",
 		len(r.Incidents), r.Elections, r.Took.Round(time.Second), r.Operations, t.Acknowledged, t.Refused, t.Failed, t.Unknown, t.Unread, t.Retried)
 }
 
