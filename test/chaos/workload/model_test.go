@@ -24,6 +24,7 @@ type model struct {
 	mu       sync.Mutex
 	random   *rand.Rand
 	broken   breach
+	chances  int  // to break it
 	down     bool // every request is refused
 	revision int64
 	at       check.Position
@@ -51,8 +52,8 @@ const (
 	wrongAnswers   breach = "answers with 500"
 )
 
-// often is how many requests come to one that a breach is of.
-const often = 20
+// often is how many chances to break a promise come to one that is taken.
+const often = 5
 
 // decision is what became of a write.
 type decision struct {
@@ -124,7 +125,13 @@ func (m *model) held(key string, revision int64) (held check.Entry) {
 	return held
 }
 
-func (m *model) breaks(b breach) bool { return m.broken == b && m.random.IntN(often) == 0 }
+func (m *model) breaks(b breach) bool {
+	if m.broken != b {
+		return false
+	}
+	m.chances++
+	return m.chances%often == 0
+}
 
 func (m *model) serve(w http.ResponseWriter, r *http.Request, name string) {
 	body, err := io.ReadAll(r.Body)
@@ -135,10 +142,10 @@ func (m *model) serve(w http.ResponseWriter, r *http.Request, name string) {
 	case err != nil: // the client is gone
 	case m.down:
 		refuse(w, http.StatusServiceUnavailable, "no")
-	case m.breaks(wrongAnswers):
-		w.WriteHeader(http.StatusInternalServerError)
 	case r.Method == http.MethodGet && r.URL.Path == "/v1/kv":
 		m.list(w, r, name)
+	case m.breaks(wrongAnswers):
+		w.WriteHeader(http.StatusInternalServerError)
 	case r.Method == http.MethodGet:
 		m.get(w, r)
 	default:
@@ -223,7 +230,7 @@ func (m *model) list(w http.ResponseWriter, r *http.Request, name string) {
 func (m *model) write(w http.ResponseWriter, r *http.Request, body []byte) {
 	if m.random.IntN(10) == 0 {
 		refuse(w, http.StatusServiceUnavailable, "no")
-		if m.breaks(appliesRefused) {
+		if m.broken == appliesRefused {
 			m.decide(r, body)
 		}
 		return
@@ -277,7 +284,7 @@ func (m *model) epochAt(revision int64) uint64 {
 func (m *model) decide(r *http.Request, body []byte) decision {
 	entries, holds := m.parse(r, body)
 	switch {
-	case !holds && !m.breaks(ignoresTests):
+	case !holds && m.broken != ignoresTests:
 		return decision{false, m.batch(nil)}
 	case m.breaks(losesWrites):
 		return decision{true, m.batch(nil)}

@@ -18,17 +18,16 @@ const (
 )
 
 // stepRegister reads a register linearizably, overwrites it, swaps it, or writes two of them at once.
-func (c *client) stepRegister(ctx context.Context) {
+func (c *client) stepRegister(ctx context.Context) check.Op {
 	switch dice := c.random.Float64(); {
 	case dice < 0.4:
-		c.look(ctx, c.register())
+		return c.look(ctx, c.register())
 	case dice < 0.6:
-		c.putRegister(ctx)
+		return c.putRegister(ctx)
 	case dice < 0.85:
-		c.swap(ctx, c.register())
-	default:
-		c.batch(ctx)
+		return c.swap(ctx, c.register())
 	}
+	return c.batch(ctx)
 }
 
 func (c *client) register() string {
@@ -43,12 +42,14 @@ func (c *client) patience() int {
 	return 0
 }
 
-func (c *client) look(ctx context.Context, key string) {
+func (c *client) look(ctx context.Context, key string) check.Op {
 	o := c.begin(check.Read, key)
 	o.Linearizable = true
-	if o = c.read(ctx, o, c.anywhere()); o.Outcome == check.Applied {
+	o = c.read(ctx, o, c.anywhere())
+	if o.Outcome == check.Applied {
 		c.seen[key] = check.Condition{Key: key, Value: o.Value, Revision: o.Written}
 	}
+	return o
 }
 
 func (c *client) putRegister(ctx context.Context) check.Op {
@@ -57,21 +58,18 @@ func (c *client) putRegister(ctx context.Context) check.Op {
 }
 
 // swap overwrites a register if it is as the client has last seen it, which may be a while ago.
-func (c *client) swap(ctx context.Context, key string) {
+func (c *client) swap(ctx context.Context, key string) check.Op {
 	seen, ok := c.seen[key]
 	if !ok {
-		c.look(ctx, key)
-		if seen, ok = c.seen[key]; !ok {
-			return
-		}
+		return c.look(ctx, key) // the next time
 	}
 	o := c.begin(check.Put, key)
 	o.If = &seen
-	c.remember(c.write(ctx, o, c.conditional(putRequest(o), seen), c.patience()))
+	return c.remember(c.write(ctx, o, c.conditional(putRequest(o), seen), c.patience()))
 }
 
 // batch writes two registers in one transaction, perhaps if the first is as the client has last seen it.
-func (c *client) batch(ctx context.Context) {
+func (c *client) batch(ctx context.Context) check.Op {
 	key := c.register()
 	other := c.register()
 	for other == key {
@@ -81,7 +79,7 @@ func (c *client) batch(ctx context.Context) {
 	if seen, ok := c.seen[key]; ok && c.random.IntN(2) == 0 {
 		o.If = &seen
 	}
-	c.remember(c.write(ctx, o, c.batchRequest(o), c.patience()))
+	return c.remember(c.write(ctx, o, c.batchRequest(o), c.patience()))
 }
 
 // remember keeps what o has told of its registers.

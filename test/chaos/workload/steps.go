@@ -7,8 +7,6 @@ import (
 	"github.com/leasehold/leasehold/test/chaos/check"
 )
 
-func (c *client) stepSet(ctx context.Context) { c.createElement(ctx) }
-
 // createElement creates a key of its own.
 func (c *client) createElement(ctx context.Context) check.Op {
 	o := c.begin(check.Create, c.key("%02d/%06d", c.place, c.number))
@@ -19,8 +17,6 @@ func (c *client) createElement(ctx context.Context) check.Op {
 }
 
 const counters = 2
-
-func (c *client) stepCounter(ctx context.Context) { c.increment(ctx) }
 
 // increment reads a counter, wherever, and increases it if it is still what was read. With lost keys it is sent once,
 // and then forgotten: whoever begins anew does not know whether it was applied.
@@ -42,8 +38,6 @@ func (c *client) increment(ctx context.Context) check.Op {
 	o, _ = c.write(ctx, o, c.conditional(putRequest(o), *o.If), attempts)
 	return o
 }
-
-func (c *client) stepSession(ctx context.Context) { c.readOwnWrite(ctx) }
 
 // readOwnWrite writes the client's key at one replica and reads it at another one.
 func (c *client) readOwnWrite(ctx context.Context) check.Op {

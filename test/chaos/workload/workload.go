@@ -81,19 +81,18 @@ type crew struct {
 	workload check.Workload
 	clients  int
 	share    float64
-	step     func(c *client, ctx context.Context)
-	// last is a step of which the last operation succeeds as soon as the cluster is well.
-	last func(c *client, ctx context.Context) check.Op
+	// step returns its last operation. That of last succeeds as soon as the cluster is well.
+	step, last func(c *client, ctx context.Context) check.Op
 }
 
 // crews are all workloads. Few clients share the registers, which keeps the search for an order short; most writes are
 // those to the set.
 var crews = []crew{
 	{check.Register, 6, 0.2, (*client).stepRegister, (*client).putRegister},
-	{check.Set, 16, 0.5, (*client).stepSet, (*client).createElement},
-	{check.Counter, 3, 0.08, (*client).stepCounter, (*client).increment},
-	{check.LostKey, 3, 0.07, (*client).stepCounter, (*client).increment},
-	{check.Session, 4, 0.15, (*client).stepSession, (*client).readOwnWrite},
+	{check.Set, 16, 0.5, (*client).createElement, (*client).createElement},
+	{check.Counter, 3, 0.08, (*client).increment, (*client).increment},
+	{check.LostKey, 3, 0.07, (*client).increment, (*client).increment},
+	{check.Session, 4, 0.15, (*client).readOwnWrite, (*client).readOwnWrite},
 }
 
 // Workload is clients at work.
