@@ -1,5 +1,10 @@
 package check
 
+import (
+	"cmp"
+	"slices"
+)
+
 // Log is what the store went through, as one of its members tells it: every transaction, in order.
 type Log struct {
 	// Reached is the revision up to which the log goes.
@@ -62,16 +67,11 @@ func (l *Log) complete(revision int64) bool {
 
 // at is the transaction of a revision.
 func (l *Log) at(revision int64) (Transaction, bool) {
-	lo, hi := 0, len(l.Transactions)
-	for lo < hi {
-		if mid := (lo + hi) / 2; l.Transactions[mid].Revision < revision {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	if lo == len(l.Transactions) || l.Transactions[lo].Revision != revision {
+	n, ok := slices.BinarySearchFunc(l.Transactions, revision, func(t Transaction, revision int64) int {
+		return cmp.Compare(t.Revision, revision)
+	})
+	if !ok {
 		return Transaction{}, false
 	}
-	return l.Transactions[lo], true
+	return l.Transactions[n], true
 }
