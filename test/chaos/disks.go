@@ -131,7 +131,7 @@ func damaged(damage func(*strike, string) error) func(context.Context, *strike) 
 		if err != nil || !refused {
 			return err
 		}
-		s.remark("refused: %s", said)
+		s.remark("refused: %.100s", said)
 		if err := s.disk(r).wipe(); err != nil {
 			return err
 		}

@@ -3,9 +3,11 @@ package lab
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -173,21 +175,26 @@ func (c *Cluster) viewOf(ctx context.Context, r *Replica) (v View, err error) {
 	return v, nil
 }
 
-func (c *Cluster) get(ctx context.Context, url string) (Answer, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+func (c *Cluster) get(ctx context.Context, address string) (Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
 		return Answer{}, err
 	}
-	return Send(c.client, req)
+	a, err := Send(c.client, req)
+	var failed *url.Error
+	if errors.As(err, &failed) && failed.Timeout() {
+		return a, fmt.Errorf("no answer within %s to %s", pollTimeout, req.URL.RequestURI())
+	}
+	return a, err
 }
 
-func (c *Cluster) getJSON(ctx context.Context, url string, into any) error {
-	a, err := c.get(ctx, url)
+func (c *Cluster) getJSON(ctx context.Context, address string, into any) error {
+	a, err := c.get(ctx, address)
 	if err != nil {
 		return err
 	}
 	if a.Status != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, a)
+		return fmt.Errorf("%s: %s", address, a)
 	}
 	return json.Unmarshal(a.Body, into)
 }
