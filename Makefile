@@ -7,7 +7,7 @@ LINT         := bin/golangci-lint
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/server
@@ -39,6 +39,21 @@ failover: ## Measure failovers, as root for all cases (FAILOVER_ARGS='-rounds 2 
 .PHONY: controls
 controls: ## Show that the tests notice each protection that is switched off (CONTROLS_ARGS='-count 10' for every time)
 	go run ./test/controls $(CONTROLS_ARGS)
+
+.PHONY: chaos
+chaos: ## Break three replicas for 3 minutes, as root, and check every promise (CHAOS_ARGS='-list' lists the faults)
+	go build -o bin/server ./cmd/server
+	go run ./test/chaos -server bin/server $(CHAOS_ARGS)
+
+.PHONY: chaos-short
+chaos-short: ## The same faults each time, one of each sort, in less than 3 minutes
+	go build -o bin/server ./cmd/server
+	go run ./test/chaos -server bin/server -seed 1 -case short $(CHAOS_ARGS)
+
+.PHONY: chaos-long
+chaos-long: ## An hour of it, with more than 100 faults; writes docs/CHAOS.md
+	go build -o bin/server ./cmd/server
+	go run ./test/chaos -server bin/server -for 1h -md docs/CHAOS.md -svg docs/chaos.svg $(CHAOS_ARGS)
 
 .PHONY: vet
 vet: ## Run go vet

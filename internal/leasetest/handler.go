@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -46,6 +47,19 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) bool {
 	switch mode, changed := s.state(); mode {
 	case Up:
 		return true
+	case Slow:
+		select {
+		case <-time.After(SlowBy):
+			return true
+		case <-changed:
+		case <-r.Context().Done():
+		}
+	case Conflict:
+		if r.Method != http.MethodPut {
+			return true
+		}
+		fail(w, apierrors.NewConflict(corev1.Resource(""), "", errors.New("the stand-in lets nobody update anything")))
+		return false
 	case Unavailable:
 		fail(w, apierrors.NewServiceUnavailable("the stand-in is switched off"))
 		return false

@@ -23,12 +23,17 @@ import (
 // Mode is how the server meets its clients.
 type Mode string
 
-// The modes of a Server. All but Up hold for connections and watches that are open as well.
+// SlowBy is how long a slow server lets a request wait.
+const SlowBy = 3 * time.Second
+
+// The modes of a Server. All but Up, Slow and Conflict hold for connections and watches that are open as well.
 const (
 	Up          Mode = "up"
 	Refused     Mode = "refused"     // connections are ended, and new ones refused
 	Unavailable Mode = "unavailable" // every request is answered with 503, and watches end
 	BlackHole   Mode = "black hole"  // requests are taken and never answered, and watches fall silent
+	Slow        Mode = "slow"        // every request waits for SlowBy before it is carried out; one that waits when the mode changes never is
+	Conflict    Mode = "conflict"    // every update is answered with 409
 )
 
 // Server is the stand-in. Its methods may be called from any goroutine.

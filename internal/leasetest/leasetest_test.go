@@ -230,6 +230,46 @@ func TestWatchIsSilentInABlackHole(t *testing.T) {
 	}
 }
 
+func TestConflict(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	leases := connect(t, s).CoordinationV1().Leases(namespace)
+	lease, err := leases.Create(t.Context(), named("lock"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set(t, s, leasetest.Conflict)
+	if _, err := leases.Update(t.Context(), lease, metav1.UpdateOptions{}); !apierrors.IsConflict(err) {
+		t.Errorf("update: %v", err)
+	}
+	if got, err := leases.Get(t.Context(), "lock", metav1.GetOptions{}); err != nil || got.ResourceVersion != lease.ResourceVersion {
+		t.Errorf("%+v, %v", got, err)
+	}
+	set(t, s, leasetest.Up)
+	if _, err := leases.Update(t.Context(), lease, metav1.UpdateOptions{}); err != nil {
+		t.Errorf("update after it: %v", err)
+	}
+}
+
+func TestSlow(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	patient := connect(t, s).CoordinationV1().Leases(namespace)
+	set(t, s, leasetest.Slow)
+	began := time.Now()
+	if _, err := patient.Create(t.Context(), named("lock"), metav1.CreateOptions{}); err != nil || time.Since(began) < leasetest.SlowBy {
+		t.Errorf("after %s: %v", time.Since(began), err)
+	}
+	hasty := connect(t, s, impatient).CoordinationV1().Leases(namespace)
+	if _, err := hasty.Create(t.Context(), named("other"), metav1.CreateOptions{}); err == nil {
+		t.Error("an answer came at once")
+	}
+	set(t, s, leasetest.Up)
+	if _, err := patient.Get(t.Context(), "other", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("what nobody waited for: %v", err)
+	}
+}
+
 func TestElectionGoesOnAfterAnOutage(t *testing.T) {
 	t.Parallel()
 	s := start(t)

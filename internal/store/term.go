@@ -151,7 +151,7 @@ func (s *Store) resign(ctx context.Context, l Leader) (bool, error) {
 		conditions: []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(leaderKey), "=", l.Revision)},
 		then: []clientv3.Op{
 			clientv3.OpPut(leaderKey, l.encode()),
-			clientv3.OpPut(headKey, position{epoch: l.Epoch}.String()+" resigned"),
+			clientv3.OpPut(headKey, position{epoch: l.Epoch}.String()+resignedMark),
 		},
 		otherwise: []clientv3.Op{clientv3.OpGet(leaderKey, clientv3.WithKeysOnly())},
 	})

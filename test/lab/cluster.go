@@ -3,9 +3,11 @@ package lab
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +34,8 @@ type ClusterConfig struct {
 	Dir string
 	// Kubeconfig is a file that says where the API server is. The Lease is there.
 	Kubeconfig, Namespace, Lease string
+	// Etcd opens the replicas' etcd to Site.Etcd. They are on networks of their own, then.
+	Etcd bool
 }
 
 // NewCluster makes a cluster, and starts nothing.
@@ -40,6 +44,10 @@ func NewCluster(cfg ClusterConfig) *Cluster {
 		DisableKeepAlives: true, // a cut would leave dead ones
 		DialContext:       (&net.Dialer{Timeout: time.Second}).DialContext,
 	}}}
+	client := ""
+	if cfg.Etcd {
+		client = etcdAddress
+	}
 	var peers []string
 	for i, a := range cfg.Site.addresses {
 		peers = append(peers, fmt.Sprintf("%s=%s:%d:%d", ReplicaName(i), a.host, a.internal, a.peer))
@@ -53,7 +61,7 @@ func NewCluster(cfg ClusterConfig) *Cluster {
 			env: append(os.Environ(), "KUBECONFIG="+cfg.Kubeconfig, "KUBERNETES_SERVICE_HOST="),
 			command: cfg.Site.Command(i, cfg.Server, "serve", "--name", name, "--data-dir", data,
 				"--peers", strings.Join(peers, ","), "--listen", a.at(a.public), "--listen-internal", a.at(a.internal),
-				"--listen-peer", a.at(a.peer), "--listen-client", "", "--leader-elect-resource-lock", "leases",
+				"--listen-peer", a.at(a.peer), "--listen-client", client, "--leader-elect-resource-lock", "leases",
 				"--leader-elect-resource-name", cfg.Lease, "--leader-elect-resource-namespace", cfg.Namespace),
 		})
 	}
@@ -112,7 +120,7 @@ func (c *Cluster) AwaitHealthy(ctx context.Context, limit time.Duration) (View, 
 	defer cancel()
 	since := time.Now()
 	for {
-		v, err := c.healthy(ctx)
+		v, err := c.Healthy(ctx)
 		if err != nil {
 			since = time.Now()
 		} else if time.Since(since) > healthyFor {
@@ -124,7 +132,8 @@ func (c *Cluster) AwaitHealthy(ctx context.Context, limit time.Duration) (View, 
 	}
 }
 
-func (c *Cluster) healthy(ctx context.Context) (v View, err error) {
+// Healthy tells whether the cluster is healthy at the moment, as AwaitHealthy means it; the error says what is amiss.
+func (c *Cluster) Healthy(ctx context.Context) (v View, err error) {
 	leaders := 0
 	for i, r := range c.Replicas {
 		seen, err := c.viewOf(ctx, r)
@@ -166,21 +175,26 @@ func (c *Cluster) viewOf(ctx context.Context, r *Replica) (v View, err error) {
 	return v, nil
 }
 
-func (c *Cluster) get(ctx context.Context, url string) (Answer, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+func (c *Cluster) get(ctx context.Context, address string) (Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
 		return Answer{}, err
 	}
-	return Send(c.client, req)
+	a, err := Send(c.client, req)
+	var failed *url.Error
+	if errors.As(err, &failed) && failed.Timeout() {
+		return a, fmt.Errorf("no answer within %s to %s", pollTimeout, req.URL.RequestURI())
+	}
+	return a, err
 }
 
-func (c *Cluster) getJSON(ctx context.Context, url string, into any) error {
-	a, err := c.get(ctx, url)
+func (c *Cluster) getJSON(ctx context.Context, address string, into any) error {
+	a, err := c.get(ctx, address)
 	if err != nil {
 		return err
 	}
 	if a.Status != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, a)
+		return fmt.Errorf("%s: %s", address, a)
 	}
 	return json.Unmarshal(a.Body, into)
 }

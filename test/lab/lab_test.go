@@ -2,6 +2,7 @@ package lab
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -45,5 +46,23 @@ func TestSites(t *testing.T) {
 	}
 	if got := networkSite("p").Command(1, "a"); !slices.Equal(got, []string{"ip", "netns", "exec", "p-1", "a"}) {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestDropsAreRulesOfTheReceiver(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		drop Drop
+		want string
+	}{
+		{Drop{Link: Link{From: 0, To: 2}, Share: 1}, "-s 10.77.0.10 -d 10.77.0.12 -j DROP"},
+		{Drop{Link: Link{From: Clients, To: 1}, Share: 1}, "-s 10.77.0.1 -d 10.77.0.11 -j DROP"},
+		{Drop{Link: Link{From: 1, To: APIPlace}, Share: 1}, "-s 10.77.0.11 -d 10.77.0.2 -j DROP"},
+		{Drop{Link: Link{From: 0, To: 1}, Share: 1, Port: PeerPort}, "-s 10.77.0.10 -d 10.77.0.11 -p tcp --dport 2380 -j DROP"},
+		{Drop{Link: Link{From: 0, To: 1}, Share: 0.5}, "-s 10.77.0.10 -d 10.77.0.11 -m statistic --mode random --probability 0.5 -j DROP"},
+	} {
+		if got := strings.Join(test.drop.rule(), " "); got != test.want {
+			t.Errorf("%+v: %q, want %q", test.drop, got, test.want)
+		}
 	}
 }

@@ -23,7 +23,8 @@ const (
 	APIPlace
 )
 
-func (p Place) address() string {
+// Address is the IP address of the place.
+func (p Place) Address() string {
 	switch p {
 	case Clients:
 		return hubAddress
@@ -47,7 +48,7 @@ type Drop struct {
 
 // rule is what iptables is told in the receiver's network.
 func (d Drop) rule() []string {
-	rule := []string{"-s", d.From.address(), "-d", d.To.address()}
+	rule := []string{"-s", d.From.Address(), "-d", d.To.Address()}
 	if d.Port != 0 {
 		rule = append(rule, "-p", "tcp", "--dport", strconv.Itoa(d.Port))
 	}
