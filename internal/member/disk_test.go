@@ -22,7 +22,7 @@ func TestWipedFounderWaitsAndJoins(t *testing.T) {
 	s.run(s.pods[1])
 	s.pods[1].waitsFor("an answer from leasehold-0")
 	s.run(s.pods[0])
-	s.pods[1].waitsFor("a leader of the cluster: leasehold-0 know none")
+	s.pods[1].waitsFor("a leader of the cluster: leasehold-0 know no other")
 	if id := s.pods[1].member.ClusterID(); id != 0 {
 		t.Fatalf("the wiped pod takes part in %x", id)
 	}
@@ -32,6 +32,22 @@ func TestWipedFounderWaitsAndJoins(t *testing.T) {
 	if after := s.pods[0].memberID(s.pods[1]); after == before {
 		t.Errorf("the wiped pod is member %x again", after)
 	}
+}
+
+// The others may take a while to see that the leader is gone. It is not to ask itself meanwhile.
+func TestWipedLeaderWaitsForAnother(t *testing.T) {
+	slow(t)
+	t.Parallel()
+	s := form(t, 3, 3)
+	s.pods[1].put("k")
+	s.named.Store(&s.pods[0].name)
+	s.kill(s.pods[0])
+	s.pods[0].wipe()
+	s.run(s.pods[0])
+	s.pods[0].waitsFor("a leader of the cluster: leasehold-1, leasehold-2 know no other")
+	s.named.Store(nil)
+	s.voters(s.pods...)
+	s.pods[0].has("k")
 }
 
 func TestWipedOrdinalZeroNeverFormsAgain(t *testing.T) {
@@ -109,8 +125,8 @@ func TestStaleDiskAmongFreshOnes(t *testing.T) {
 	s.pods[0].wipe()
 	s.pods[1].wipe()
 	s.run(s.pods...)
-	s.pods[0].waitsFor("a leader of the cluster: leasehold-2 know none")
-	s.pods[1].waitsFor("a leader of the cluster: leasehold-2 know none")
+	s.pods[0].waitsFor("a leader of the cluster: leasehold-2 know no other")
+	s.pods[1].waitsFor("a leader of the cluster: leasehold-2 know no other")
 	if s.pods[2].member.Voter() {
 		t.Error("leasehold-2 has a majority")
 	}

@@ -27,6 +27,7 @@ type set struct {
 	quota    int64
 	grace    time.Duration
 	pods     []*pod
+	named    atomic.Pointer[string] // whom the pods take for the leader, if not etcd's
 }
 
 // pod is a disk, and the process that runs on it, if one does.

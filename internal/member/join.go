@@ -58,8 +58,8 @@ func (m *Member) join(ctx context.Context, c rollCall) error {
 
 func (m *Member) beAdmitted(ctx context.Context, c rollCall) (admission, error) {
 	ask := admitRequest{Name: m.cfg.Name, BootID: m.cfg.BootID, DiskID: m.identity().DiskID}
-	err := waitf("a leader of the cluster: %s know none", strings.Join(m.names(c.members()), ", "))
-	for _, leader := range c.leaders() {
+	err := waitf("a leader of the cluster: %s know no other", strings.Join(m.names(c.members()), ", "))
+	for _, leader := range c.leaders(m.cfg.Name) {
 		var a admission
 		if failed := m.call(ctx, http.MethodPost, leader, "members", ask, &a); failed != nil {
 			err = waitf("%s to admit this pod: %v", leader, failed)

@@ -49,10 +49,7 @@ func (m *Member) Leave(ctx context.Context) error {
 
 func (m *Member) askDismissal(ctx context.Context, id hexID) error {
 	err := errors.New("no pod leads")
-	for _, leader := range m.callRoll(ctx).leaders() {
-		if leader == m.cfg.Name {
-			continue
-		}
+	for _, leader := range m.callRoll(ctx).leaders(m.cfg.Name) {
 		if err = m.call(ctx, http.MethodDelete, leader, "members/"+m.cfg.Name, dismissal{id}, &struct{}{}); err == nil {
 			return nil
 		}

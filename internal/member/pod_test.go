@@ -28,6 +28,9 @@ func (p *pod) boot() {
 	p.set.t.Helper()
 	var m atomic.Pointer[member.Member]
 	leader := func() string {
+		if named := p.set.named.Load(); named != nil {
+			return *named
+		}
 		if m := m.Load(); m != nil {
 			return m.RaftLeader()
 		}

@@ -188,12 +188,13 @@ func orThisDisk(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// leaders returns the pods that lead, as the members know it; only names of pods of this set.
-func (c rollCall) leaders() []string {
+// leaders returns the pods but self that lead, as the members know it; only names of pods of this set. Whoever calls the roll
+// for a leader does not lead: until another does, the members may name it for what it was before it lost its disk.
+func (c rollCall) leaders(self string) []string {
 	var names []string
 	for _, ordinal := range c.members() {
 		leader := c.answers[ordinal].Leader
-		if _, err := c.peers.Ordinal(leader); err == nil && !slices.Contains(names, leader) {
+		if _, err := c.peers.Ordinal(leader); err == nil && leader != self && !slices.Contains(names, leader) {
 			names = append(names, leader)
 		}
 	}
