@@ -116,8 +116,12 @@ func present(found *findings, h History, f Final) {
 		found.add(Checked, nil, "no workload has run")
 	}
 	for _, w := range h.Workloads {
-		if n := acknowledged(h.of(w)); n == 0 {
+		written, read := answered(h.of(w))
+		if written == 0 {
 			found.add(Checked, nil, "no write of the workload %q was acknowledged", w)
+		}
+		if read == 0 && w != Set {
+			found.add(Checked, nil, "no read of the workload %q was answered", w)
 		}
 	}
 	if len(f.Replicas) < 2 {
@@ -147,20 +151,28 @@ func hasEffects(l *Log) bool {
 	return false
 }
 
-func acknowledged(ops []Op) (n int) {
+// answered counts the writes that were acknowledged, and the reads that showed something or that there is nothing.
+func answered(ops []Op) (written, read int) {
 	for _, o := range ops {
-		if o.isWrite() && o.Outcome == Applied {
-			n++
+		switch {
+		case o.Outcome != Applied:
+		case o.isWrite():
+			written++
+		default:
+			read++
 		}
 	}
-	return n
+	return written, read
 }
 
-// documented finds answers that are none of the API's.
+// documented finds answers that are none of the API's, or none to what was asked.
 func documented(found *findings, h History) {
 	for _, o := range h.Ops {
 		if o.Unexpected != "" {
 			found.add(AsDocumented, []Op{o}, "%s was answered with %s", o.ID(), o.Unexpected)
+		}
+		if o.Outcome == Refused && o.If == nil && o.Kind != Create {
+			found.add(AsDocumented, []Op{o}, "%s was refused, and had asked for nothing", o.ID())
 		}
 	}
 }

@@ -264,9 +264,19 @@ var broken = []struct {
 		o := op(h, "register-1/6")
 		o.Unexpected = "500"
 	}},
+	{"a write that asks for nothing is refused", AsDocumented, "had asked for nothing", func(h *History, _ *Final) {
+		op(h, "register-1/1").Outcome = Refused
+	}},
 	{"no workload has run", Checked, "no workload", func(h *History, _ *Final) { h.Workloads = nil }},
 	{"a workload has done nothing", Checked, `"set"`, func(h *History, _ *Final) {
 		h.Ops = slices.DeleteFunc(slices.Clone(h.Ops), func(o Op) bool { return o.Workload == Set })
+	}},
+	{"no read was answered", Checked, `no read of the workload "session"`, func(h *History, _ *Final) {
+		for i := range h.Ops {
+			if h.Ops[i].Workload == Session && h.Ops[i].Kind == Read {
+				h.Ops[i].Outcome = NotApplied
+			}
+		}
 	}},
 	{"only one replica was read", Checked, "1 replicas", func(_ *History, f *Final) { f.Replicas = f.Replicas[:1] }},
 	{"nobody watched", Checked, "nobody", func(h *History, _ *Final) { h.Log = nil }},
@@ -307,6 +317,20 @@ func TestEveryPromiseIsBrokenOnce(t *testing.T) {
 		if !found {
 			t.Errorf("no test breaks %q", i)
 		}
+	}
+}
+
+func TestAFinalStateThatWasNotReadAccusesNobody(t *testing.T) {
+	t.Parallel()
+	h, _ := told()
+	all := Check(h, Final{})
+	for _, v := range all {
+		if v.Invariant != Checked {
+			t.Error(v)
+		}
+	}
+	if len(all) == 0 {
+		t.Error("that nothing was read is not found")
 	}
 }
 

@@ -41,7 +41,9 @@ func counters(found *findings, h History, f Final) {
 	}
 	held := f.entries()
 	for _, key := range sortedKeys(ops) {
-		total(found, key, ops[key], held[key])
+		if len(f.Replicas) > 0 {
+			total(found, key, ops[key], held[key])
+		}
 		distinct(found, ops[key])
 		if h.Log.complete(f.Revision) {
 			consecutive(found, key, h.Log)

@@ -74,8 +74,8 @@ func linearizable(found *findings, h History, f Final, limit time.Duration) {
 	}
 }
 
-// registers are the histories of the registers' keys. What has not been applied is left out, and so is what tells
-// nothing: failed reads, and refused batches of which other keys were the reason.
+// registers are the histories of the registers' keys, with the final state where that was read. What has not been applied
+// is left out, and so is what tells nothing: failed reads, and what was refused for no reason, or for that of another key.
 func registers(h History, f Final) map[string][]porcupine.Operation {
 	steps := map[string][]porcupine.Operation{}
 	clients := map[string]int{}
@@ -90,11 +90,14 @@ func registers(h History, f Final) map[string][]porcupine.Operation {
 			clients[o.Client] = len(clients)
 		}
 		for _, key := range o.Keys {
-			if o.Outcome == Refused && o.If.Key != key {
+			if o.Outcome == Refused && (o.If == nil || o.If.Key != key) {
 				continue
 			}
 			steps[key] = append(steps[key], operation(o, key, clients[o.Client], seen))
 		}
+	}
+	if len(f.Replicas) == 0 {
+		return steps
 	}
 	held := f.entries()
 	for key := range steps {

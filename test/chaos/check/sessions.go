@@ -19,6 +19,9 @@ func sessions(found *findings, h History, f Final) {
 			found.add(FreshReads, []Op{last[o.Keys[0]], o}, "%s shows what %s held at %d, and asked for %d", o.ID(), o.Keys[0], o.Written, o.MinRevision)
 		}
 	}
+	if len(f.Replicas) == 0 {
+		return // which present finds
+	}
 	held := f.entries()
 	for _, key := range sortedKeys(last) {
 		if e := held[key]; e.Revision < last[key].Revision {
