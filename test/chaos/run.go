@@ -176,22 +176,22 @@ func (r *rig) strikeAll(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// served waits until the cluster is healthy and clients are served well.
+// served waits until the cluster is healthy and clients are served well, both at the same time.
 func (r *rig) served(ctx context.Context) (recovery, error) {
-	healthy, err := r.arena.recovered(ctx, loadLimit)
-	if err != nil {
-		return healthy, fmt.Errorf("the run ends early: the cluster is not healthy, and no fault is at work: %w", err)
-	}
+	restarts := 0
 	for limit := time.Now().Add(loadLimit); ; {
+		healthy, err := r.arena.recovered(ctx, loadLimit)
+		restarts += healthy.restarts
+		healthy.restarts = restarts
+		if err != nil {
+			return healthy, fmt.Errorf("the run ends early: the cluster is not healthy, and no fault is at work: %w", err)
+		}
 		m := r.load.Measure(time.Now().Add(-servedFor), time.Now())
 		if m.PerSecond >= leastRate {
 			return healthy, nil
 		}
 		if time.Now().After(limit) {
 			return healthy, fmt.Errorf("%w: only %.0f writes a second are acknowledged", errHarness, m.PerSecond)
-		}
-		if !lab.Pause(ctx, pollEvery) {
-			return healthy, ctx.Err()
 		}
 	}
 }
