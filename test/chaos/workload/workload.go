@@ -182,9 +182,21 @@ func (w *Workload) History() check.History {
 
 // Measure measures the operations that ended within [from, until].
 func (w *Workload) Measure(from, until time.Time) check.Measures {
+	return check.Measure(w.since(from.Sub(w.start)), from.Sub(w.start), until.Sub(w.start))
+}
+
+// outOfTurn is more than an operation is recorded after its end.
+const outOfTurn = 5 * time.Second
+
+// since is the operations that ended after from, and some more. It looks at no others: clients wait for it.
+func (w *Workload) since(from time.Duration) []check.Op {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return check.Measure(w.ops, from.Sub(w.start), until.Sub(w.start))
+	first := len(w.ops)
+	for first > 0 && w.ops[first-1].End >= from-outOfTurn {
+		first--
+	}
+	return slices.Clone(w.ops[first:])
 }
 
 func (w *Workload) record(o check.Op) {

@@ -180,6 +180,22 @@ func TestAClientThatDoesNotSucceedIsNamed(t *testing.T) {
 	finds(t, check.Check(h, check.Final{}), check.LastSucceeded)
 }
 
+func TestMeasureLooksAtNoMoreThanItNeeds(t *testing.T) {
+	t.Parallel()
+	w := &Workload{}
+	for second := range 100 {
+		w.record(check.Op{Number: second, End: time.Duration(second) * time.Second})
+	}
+	w.record(check.Op{Number: 100, End: 98 * time.Second}) // out of turn
+	ops := w.since(98 * time.Second)
+	if len(ops) != 8 || ops[0].Number != 93 {
+		t.Errorf("%d operations from %v", len(ops), ops[0])
+	}
+	if n := len(w.since(-time.Hour)); n != 101 {
+		t.Errorf("%d operations of all, want 101", n)
+	}
+}
+
 func TestMeasureCountsWhatWasAcknowledged(t *testing.T) {
 	t.Parallel()
 	m := startModel(t, none)
