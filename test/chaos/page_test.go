@@ -33,6 +33,17 @@ func TestTable(t *testing.T) {
 	}
 }
 
+func TestNoFaultIsClearedOfWhatClientsSawBroken(t *testing.T) {
+	t.Parallel()
+	r := someResult()
+	r.Broken = []check.Violation{{Invariant: check.NothingLost, Detail: "chaos/set/1 is not there"}}
+	for i, want := range []string{"verdict", "unclear", "BROKEN 1"} {
+		if row := rows(r)[i]; row[len(row)-1] != want {
+			t.Errorf("%q, want the verdict %q", row, want)
+		}
+	}
+}
+
 func TestPage(t *testing.T) {
 	t.Parallel()
 	run := runInfo{Date: "2026-01-01", Cores: 4, Seed: 7, Lease: "duration 15s", Recovery: time.Minute}

@@ -113,8 +113,11 @@ func rows(r result) [][]string {
 	rows := [][]string{{"fault", "times", "gap: median", "worst", "recovery: median", "worst", "writes failed", "verdict"}}
 	for _, t := range tally(r) {
 		verdict := "ok"
-		if t.broken > 0 {
+		switch {
+		case t.broken > 0:
 			verdict = fmt.Sprintf("BROKEN %d", t.broken)
+		case len(r.Broken) > 0:
+			verdict = "unclear" // what clients saw broken may be of any fault
 		}
 		rows = append(rows, []string{
 			t.fault, strconv.Itoa(len(t.gaps)),
