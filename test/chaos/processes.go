@@ -138,5 +138,8 @@ func transfers(ctx context.Context, s *strike) error {
 	for _, status := range slices.Sorted(maps.Keys(answers)) {
 		s.remark("%d× %d", answers[status], status)
 	}
+	if answers[http.StatusOK] == 0 {
+		s.violate("none of %d transfers moved leadership", transferCount)
+	}
 	return nil
 }

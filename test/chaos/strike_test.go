@@ -2,6 +2,8 @@ package main
 
 import (
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -82,6 +84,22 @@ func TestTakenBack(t *testing.T) {
 		if found := w.takenBack("old"); (found != "") != wrong {
 			t.Errorf("%q: %q", holders, found)
 		}
+	}
+}
+
+func TestTransfersAreToMoveLeadership(t *testing.T) {
+	t.Parallel()
+	for status, violations := range map[int]int{http.StatusOK: 0, http.StatusConflict: 1, http.StatusServiceUnavailable: 1} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		s := strikeOf(1)
+		s.client = server.Client()
+		for _, r := range s.cluster.Replicas {
+			r.URL = server.URL
+		}
+		if err := transfers(t.Context(), s); err != nil || len(s.violated) != violations {
+			t.Errorf("all transfers are answered with %d: %v, %v", status, s.violated, err)
+		}
+		server.Close()
 	}
 }
 
