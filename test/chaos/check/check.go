@@ -127,6 +127,13 @@ func present(found *findings, h History, f Final) {
 	if len(f.Replicas) < 2 {
 		found.add(Checked, nil, "the final state of %d replicas was read; two are the least to compare", len(f.Replicas))
 	}
+	names := map[string]bool{}
+	for _, r := range f.Replicas {
+		if names[r.Name] {
+			found.add(Checked, nil, "the final state of %q was read twice, in place of another replica's", r.Name)
+		}
+		names[r.Name] = true
+	}
 	if h.Log == nil {
 		found.add(Checked, nil, "nobody has watched the store")
 		return

@@ -279,6 +279,7 @@ var broken = []struct {
 		}
 	}},
 	{"only one replica was read", Checked, "1 replicas", func(_ *History, f *Final) { f.Replicas = f.Replicas[:1] }},
+	{"one replica answered for another", Checked, `"leasehold-0" was read twice`, func(_ *History, f *Final) { f.Replicas[1].Name = "leasehold-0" }},
 	{"nobody watched", Checked, "nobody", func(h *History, _ *Final) { h.Log = nil }},
 	{"history was dropped before it was seen", Checked, "2 to 5", func(h *History, _ *Final) {
 		h.Log.Gaps = []Gap{{2, 5}}
