@@ -103,3 +103,14 @@ func TestThatALeaderHasAnsweredCountsUntilTheStoresLeadershipMoves(t *testing.T)
 		within(c.t, soon+followTick, next.leads)
 	})
 }
+
+func TestWhoLosesTheStoresLeadershipWhileItAsksDoesNotTakeOver(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, next := c.elect()
+		time.Sleep(time.Second)
+		old.answers.set(hanging)
+		time.Sleep(answeredPatience / 2)
+		next.first.Store(false)
+		always(c.t, time.Minute, old.leads)
+	})
+}

@@ -101,6 +101,9 @@ func (t *takeover) run(ctx context.Context) {
 		record, _ := t.e.cfg.Store.Record()
 		if suspects := t.suspects(record); len(suspects) > 0 || t.vacant(record) {
 			v := t.examine(ctx, record, suspects)
+			if !t.mayTakeOver() {
+				v = nil // no longer: asking takes its time
+			}
 			// A round's first attempt is immediate. If it fails, the elector tries again by itself, while the verdict stands.
 			if t.pass(v) {
 				t.e.log.Info("taking over", zap.String("from", v.record.Pod), zap.Uint64("epoch", v.record.Epoch), zap.String("evidence", v.evidence))
