@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -434,6 +435,16 @@ func (s *storeServer) landed() []string {
 	return append([]string(nil), s.trace...)
 }
 
+// claims is how many claims have landed.
+func (s *storeServer) claims() (n int) {
+	for _, what := range s.landed() {
+		if strings.HasPrefix(what, "claim ") {
+			n++
+		}
+	}
+	return n
+}
+
 func (s *storeServer) client(pod, boot string) *storeClient {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -636,6 +647,7 @@ type replica struct {
 	voter     atomic.Bool
 	first     atomic.Bool
 	answers   faults       // decides what becomes of a probe of this replica
+	asks      faults       // decides what becomes of a probe by this replica
 	undecided atomic.Int64 // a duration
 	prepare   func(to string) (successor string, err error)
 	moveStore func(context.Context) error
@@ -696,7 +708,7 @@ func (c *cluster) add(pod, boot string) *replica {
 	r.voter.Store(true)
 	election, err := New(Config{
 		Pod: pod, BootID: boot, Lock: r.lock, Store: r.store, Timing: c.timing,
-		Voter: r.voter.Load, First: r.first.Load, Probe: c.probe,
+		Voter: r.voter.Load, First: r.first.Load, Probe: r.probe,
 		PrepareMove: func(_ context.Context, to string) (string, func(context.Context) error, error) {
 			successor, err := r.prepare(to)
 			return successor, func(ctx context.Context) error { return r.moveStore(ctx) }, err
@@ -737,6 +749,15 @@ func (r *replica) start() {
 		defer close(r.done)
 		r.election.Run(ctx)
 	}()
+}
+
+// probe asks another one.
+func (r *replica) probe(ctx context.Context, pod string) (v Vitals, err error) {
+	err = r.asks.call(ctx, call{op: "probe"}, func() error {
+		v, err = r.c.probe(ctx, pod)
+		return err
+	})
+	return v, err
 }
 
 // probe asks the last replica of that name.
