@@ -54,9 +54,13 @@ func TestKillLeader(t *testing.T) {
 	killServer(t, before.pod)
 	waitForOtherLeader(t, old)
 	l.more(t, 20*clients)
-	if now := start(t, old); now.boot == before.boot || now.restarts == before.restarts {
-		t.Errorf("%s runs on: boot ID %s, %d restarts", old, now.boot, now.restarts)
-	}
+	eventually(t, func(ctx context.Context) error { // the kubelet tells of a restart some time after it
+		now, err := set.started(ctx, old)
+		if err == nil && (now.boot == before.boot || now.restarts == before.restarts) {
+			err = fmt.Errorf("%s runs on: boot ID %s, %d restarts", old, now.boot, now.restarts)
+		}
+		return err
+	})
 	l.finish(t)
 }
 
