@@ -1,10 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // module is a module whose protection is "on", with tests that notice its absence or do not.
@@ -15,7 +20,12 @@ var module = map[string]string{
 	"build.go": "//go:build sabotage_y\n\npackage m\n\nvar a string = 1\n",
 	"m_test.go": `package m
 
-import "testing"
+import (
+	"os"
+	"strconv"
+	"testing"
+	"time"
+)
 
 var runs int
 
@@ -54,6 +64,13 @@ func TestPanics(t *testing.T) {
 	}
 }
 
+func TestIsSlow(t *testing.T) {
+	if err := os.WriteFile("pid", []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Minute)
+}
+
 func TestIsBlind(t *testing.T)     {}
 func TestFailsAnyway(t *testing.T) { t.Error("the promise is broken") }
 func TestIsSkipped(t *testing.T)   { t.Skip("not here") }
@@ -65,12 +82,7 @@ func TestWhatIsCaught(t *testing.T) {
 		t.Skip("builds some tests; not with -short")
 	}
 	t.Parallel()
-	dir := t.TempDir()
-	for name, text := range module {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir := writeModule(t)
 	for _, c := range []struct {
 		tag, test string
 		count     int
@@ -99,6 +111,46 @@ func TestWhatIsCaught(t *testing.T) {
 		case c.want != "" && (err == nil || !strings.HasPrefix(err.Error(), c.want)):
 			t.Errorf("%s: %v; want %q", c.test, err, c.want)
 		}
+	}
+}
+
+func writeModule(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, text := range module {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestAnInterruptEndsTheTestAsWell(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a test; not with -short")
+	}
+	t.Parallel()
+	dir := writeModule(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	over := make(chan error, 1)
+	go func() {
+		over <- control{pkg: ".", test: "TestIsSlow"}.verify(ctx, dir, 1)
+	}()
+	var pid int
+	for look := time.NewTicker(20 * time.Millisecond); pid == 0; <-look.C {
+		text, _ := os.ReadFile(filepath.Join(dir, "pid")) // not yet there, or not yet written
+		pid, _ = strconv.Atoi(string(text))
+		if len(over) > 0 {
+			t.Fatal(<-over)
+		}
+	}
+	cancel()
+	if err := <-over; !errors.Is(err, context.Canceled) {
+		t.Errorf("verify: %v", err)
+	}
+	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("the test runs on: %v", err)
 	}
 }
 
