@@ -6,15 +6,11 @@ import (
 	"time"
 )
 
-// storeLeads has the store's own leadership on r, until it moves: to whoever leads and fetches it.
+// storeLeads has the store's own leadership on r.
 func (c *cluster) storeLeads(r *replica) {
 	for _, other := range c.all() {
 		other.first.Store(other == r)
 		other.elsewhere.Store(other != r)
-		other.fetch = func(context.Context) error {
-			c.storeLeads(other)
-			return nil
-		}
 	}
 }
 
@@ -46,6 +42,10 @@ func TestALeadershipDoesNotGoToAndFroWithAReplicaThatCanAskNobody(t *testing.T) 
 				t := c.t
 				for _, r := range c.all() {
 					r.store.set(only("claim", late(poll/2))) // who is replaced hears of it first
+					r.fetch = func(context.Context) error {
+						c.storeLeads(r)
+						return nil
+					}
 				}
 				c.start()
 				leader := c.leader()
