@@ -36,6 +36,11 @@ func TestALeadershipDoesNotGoToAndFroWithAReplicaThatCanAskNobody(t *testing.T) 
 			leader.cutProbes()
 			c.storeLeads(cut)
 		},
+		"it does not reach the lock either": func(c *cluster, _, cut *replica) {
+			cut.cutProbes()
+			cut.lock.set(away)
+			c.storeLeads(cut)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, 3, func(c *cluster) {
@@ -56,7 +61,9 @@ func TestALeadershipDoesNotGoToAndFroWithAReplicaThatCanAskNobody(t *testing.T) 
 				if claims := c.store.claims() - 1; claims > 1 {
 					t.Errorf("leadership has changed %d times in five minutes:\n%v", claims, c.store.landed())
 				}
-				c.leader()
+				if c.leading() == nil {
+					t.Error("nobody leads")
+				}
 			})
 		})
 	}

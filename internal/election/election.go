@@ -87,6 +87,8 @@ type Config struct {
 	First func() bool
 	// Probe asks another pod whether it leads. An error means that it does not answer.
 	Probe func(ctx context.Context, pod string) (Vitals, error)
+	// Others are the pods of the store's other voters, as far as this replica knows them.
+	Others func() []string
 	// PrepareMove chooses where the store's own leadership is to go: to that pod, or to the best one where to is "".
 	// It returns which pod that is, and what moves it there, in one try, and is called while no write is under way;
 	// or why it cannot go there.

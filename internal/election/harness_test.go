@@ -708,7 +708,7 @@ func (c *cluster) add(pod, boot string) *replica {
 	r.voter.Store(true)
 	election, err := New(Config{
 		Pod: pod, BootID: boot, Lock: r.lock, Store: r.store, Timing: c.timing,
-		Voter: r.voter.Load, First: r.first.Load, Probe: r.probe,
+		Voter: r.voter.Load, First: r.first.Load, Probe: r.probe, Others: r.others,
 		PrepareMove: func(_ context.Context, to string) (string, func(context.Context) error, error) {
 			successor, err := r.prepare(to)
 			return successor, func(ctx context.Context) error { return r.moveStore(ctx) }, err
@@ -749,6 +749,16 @@ func (r *replica) start() {
 		defer close(r.done)
 		r.election.Run(ctx)
 	}()
+}
+
+// others are the pods of the other replicas.
+func (r *replica) others() (pods []string) {
+	for _, other := range r.c.all() {
+		if other.pod != r.pod && !slices.Contains(pods, other.pod) {
+			pods = append(pods, other.pod)
+		}
+	}
+	return pods
 }
 
 // probe asks another one.
@@ -860,6 +870,16 @@ func (c *cluster) leader(among ...*replica) *replica {
 		return fmt.Errorf("nobody leads: %w", err)
 	})
 	return found
+}
+
+// leading returns the replica whose flag is on, nil if there is none.
+func (c *cluster) leading() *replica {
+	for _, r := range c.all() {
+		if r.election.Leading() {
+			return r
+		}
+	}
+	return nil
 }
 
 // but returns all replicas except those.

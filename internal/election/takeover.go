@@ -147,9 +147,10 @@ func (t *takeover) vacant(record Record) bool {
 	return t.mayTakeOver() && record.Pod != "" && record.Resigned && t.lockAway()
 }
 
-// examine returns the verdict on the suspects; nil if one of them is not gone.
+// examine returns the verdict on the suspects; nil if one of them is not gone, or this replica hears nobody at all.
 func (t *takeover) examine(ctx context.Context, record Record, suspects []process) *verdict {
 	v := &verdict{record: record, evidence: Crash}
+	silent := false
 	for _, p := range suspects {
 		patience, answered := probePatience, slices.Contains(t.answered, p)
 		if answered {
@@ -164,8 +165,33 @@ func (t *takeover) examine(ctx context.Context, record Record, suspects []proces
 		}
 		v.gone = append(v.gone, p)
 		v.evidence = evidence
+		silent = silent || evidence == Frozen
+	}
+	if silent && t.alone(ctx, suspects) {
+		return nil
 	}
 	return v
+}
+
+// alone tells whether none of the others answers either, apart from the suspects. One of them lives, because a majority
+// follows this replica: then this one is cut off, and a leader's silence says nothing.
+func (t *takeover) alone(ctx context.Context, suspects []process) bool {
+	var asked []string
+	for _, pod := range t.e.cfg.Others() {
+		if !slices.ContainsFunc(suspects, func(p process) bool { return p.pod == pod }) {
+			asked = append(asked, pod)
+		}
+	}
+	silent := make(chan bool, len(asked))
+	for _, pod := range asked {
+		go func() { silent <- t.e.probe(ctx, process{pod: pod}, Record{}, probePatience) == Frozen }()
+	}
+	for range asked {
+		if !<-silent {
+			return false
+		}
+	}
+	return len(asked) > 0
 }
 
 // idle tells whether this replica neither leads nor has won the lock, and may do so.

@@ -344,8 +344,9 @@ func TestWhoWasReplacedTakesOverFromItsSuccessor(t *testing.T) {
 	})
 }
 
+// Two of five die: the others have a majority still.
 func TestAWinnerThatDiesBeforeItsClaimIsReplaced(t *testing.T) {
-	bubble(t, 3, func(c *cluster) {
+	bubble(t, 5, func(c *cluster) {
 		old, next := c.elect()
 		third := c.but(old, next)[0]
 		next.store.set(only("claim", hanging))

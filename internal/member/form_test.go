@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,10 @@ func TestEmptyPodsFormOneCluster(t *testing.T) {
 	s.voters(s.pods...)
 	s.pods[0].put("k")
 	s.pods[2].has("k")
+	others := s.pods[0].member.Others()
+	if slices.Sort(others); !slices.Equal(others, []string{"leasehold-1", "leasehold-2"}) {
+		t.Errorf("leasehold-0 votes with %v", others)
+	}
 }
 
 func TestOneReplicaFormsAlone(t *testing.T) {

@@ -47,6 +47,20 @@ func (m *Member) RaftLeader() string {
 	return m.podOf(s, s.Leader())
 }
 
+// Others are the pods of the other members that vote, as far as this one has heard.
+func (m *Member) Others() (pods []string) {
+	s := m.server()
+	if s == nil {
+		return nil
+	}
+	for _, c := range m.others(s, m.cfg.Peers.bound()) {
+		if c.unfit == "" {
+			pods = append(pods, c.pod)
+		}
+	}
+	return pods
+}
+
 // NewTerm returns a channel that is closed when the first entry of etcd's next term is applied here: what was proposed in an
 // earlier term and has not been answered is then lost, as a rule. Ask anew for each wait. It is nil before Start has returned.
 func (m *Member) NewTerm() <-chan struct{} {
