@@ -46,6 +46,7 @@ type Server struct {
 	mu      sync.Mutex
 	mode    Mode
 	changed chan struct{} // closed and replaced when the mode changes
+	outages int           // how often a mode has been set that ends watches
 	http    *http.Server  // nil while connections are refused
 }
 
@@ -72,6 +73,9 @@ func (s *Server) Set(mode Mode) error {
 	}
 	s.mu.Lock()
 	s.mode = mode
+	if mode == Refused || mode == Unavailable {
+		s.outages++
+	}
 	close(s.changed)
 	s.changed = make(chan struct{})
 	ended := s.http
@@ -112,6 +116,13 @@ func (s *Server) state() (Mode, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mode, s.changed
+}
+
+// outagesSoFar counts what has ended watches: one that looks up late may find the server up again.
+func (s *Server) outagesSoFar() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.outages
 }
 
 // URL is where the server is.

@@ -109,11 +109,12 @@ func (st *stream) initial() {
 // run sends changes until ctx is done or the server's mode ends the watch. In a black hole it sends nothing, and
 // goes on after it.
 func (st *stream) run(ctx context.Context) {
+	began := st.server.outagesSoFar()
 	for {
 		changes, grown, ok := st.server.objects.since(st.at)
 		mode, switched := st.server.state()
 		switch {
-		case mode == Unavailable || mode == Refused:
+		case mode == Unavailable || mode == Refused || st.server.outagesSoFar() != began:
 			return
 		case mode == BlackHole:
 			grown = nil
