@@ -35,6 +35,9 @@ const (
 
 	settleLimit = 2 * time.Minute
 	finalLimit  = 2 * time.Minute
+	// readLimit is how long it may take to read all that there is from every replica: after an hour, hundreds of thousands
+	// of entries.
+	readLimit = 20 * time.Minute
 )
 
 // errHarness is the failure of the program itself: nothing was found out, then.
@@ -263,7 +266,7 @@ func (r *rig) check(ctx context.Context, first lab.View) error {
 	if last, err := r.arena.recovered(ctx, finalLimit); err == nil { // else the final state tells
 		r.result.Elections = last.view.Epoch - first.Epoch
 	}
-	reading, cancel := context.WithTimeout(ctx, finalLimit)
+	reading, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
 	final, err := r.load.Final(reading)
 	if ctx.Err() != nil {
