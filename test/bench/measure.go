@@ -22,7 +22,7 @@ func measure(ctx context.Context, cfg config, out io.Writer) (err error) {
 	if err != nil {
 		return fmt.Errorf("make a folder for the data: %w; name another place with -dir", err)
 	}
-	defer func() { leave(dir, err != nil && ctx.Err() == nil, s) }()
+	defer func() { leave(dir, err != nil && !errors.Is(err, errMissed) && ctx.Err() == nil, s) }()
 	run, err := describe(cfg, dir)
 	if err != nil {
 		return err
@@ -139,16 +139,16 @@ func runSystem(ctx context.Context, cfg config, sys system, dir string, r result
 	return nil
 }
 
+// errMissed is the verdict where nothing is wrong but the figures.
+var errMissed = errors.New("missed")
+
 // verdict is nil if all is as it should be: there were no errors and, where it matters, no bar was missed.
 func verdict(r results, bars bool) error {
-	var errs []error
 	if all := r.errors(); len(all) > 0 {
-		errs = append(errs, fmt.Errorf("%d operations failed, such as %s", len(all), all[0]))
+		return fmt.Errorf("%d operations failed, such as %s", len(all), all[0])
 	}
-	if bars {
-		for _, about := range missed(r) {
-			errs = append(errs, errors.New("missed: "+about))
-		}
+	if about := missed(r); bars && len(about) > 0 {
+		return fmt.Errorf("%w: %s", errMissed, strings.Join(about, "; "))
 	}
-	return errors.Join(errs...)
+	return nil
 }
