@@ -55,6 +55,23 @@ chaos-long: ## An hour of it, with more than 100 faults; writes docs/CHAOS.md
 	go build -o bin/server ./cmd/server
 	go run ./test/chaos -server bin/server -for 1h -md docs/CHAOS.md -svg docs/chaos.svg $(CHAOS_ARGS)
 
+# A module of its own: the clients of the other systems, and etcd's command, are no business of the main one.
+.PHONY: bench-build
+bench-build: build
+	cd test/bench && go build -o ../../bin/ . ./etcd
+
+.PHONY: bench
+bench: bench-build ## Measure beside etcd and Redis, in less than 30 minutes; writes docs/BENCHMARKS.md (BENCH_ARGS=-help)
+	bin/bench -server bin/server -etcd bin/etcd -md docs/BENCHMARKS.md -svg docs/benchmarks.svg $(BENCH_ARGS)
+
+.PHONY: bench-short
+bench-short: bench-build ## A minute of it, which shows that it works, and writes nothing
+	bin/bench -server bin/server -etcd bin/etcd -runs 1 -for 1s -clients 64 -bars=false $(BENCH_ARGS)
+
+.PHONY: bench-check
+bench-check: $(LINT) ## Vet, lint and test the benchmark, which the targets for everything else do not see
+	cd test/bench && go mod tidy -diff && go vet ./... && ../../$(LINT) run ./... && go test -race ./...
+
 .PHONY: vet
 vet: ## Run go vet
 	go vet ./... && go vet -tags e2e ./test/...

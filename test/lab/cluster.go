@@ -32,7 +32,8 @@ type ClusterConfig struct {
 	Site   Site
 	// Dir is where each replica has its data, in a folder that is called as it is, and its log.
 	Dir string
-	// Kubeconfig is a file that says where the API server is. The Lease is there.
+	// Kubeconfig is a file that says where the API server is. The Lease is there. With "" the election is held in the
+	// store, and there is no API server.
 	Kubeconfig, Namespace, Lease string
 	// Etcd opens the replicas' etcd to Site.Etcd. They are on networks of their own, then.
 	Etcd bool
@@ -48,6 +49,10 @@ func NewCluster(cfg ClusterConfig) *Cluster {
 	if cfg.Etcd {
 		client = etcdAddress
 	}
+	lock := "leases"
+	if cfg.Kubeconfig == "" {
+		lock = "store"
+	}
 	var peers []string
 	for i, a := range cfg.Site.addresses {
 		peers = append(peers, fmt.Sprintf("%s=%s:%d:%d", ReplicaName(i), a.host, a.internal, a.peer))
@@ -61,7 +66,7 @@ func NewCluster(cfg ClusterConfig) *Cluster {
 			env: append(os.Environ(), "KUBECONFIG="+cfg.Kubeconfig, "KUBERNETES_SERVICE_HOST="),
 			command: cfg.Site.Command(i, cfg.Server, "serve", "--name", name, "--data-dir", data,
 				"--peers", strings.Join(peers, ","), "--listen", a.at(a.public), "--listen-internal", a.at(a.internal),
-				"--listen-peer", a.at(a.peer), "--listen-client", client, "--leader-elect-resource-lock", "leases",
+				"--listen-peer", a.at(a.peer), "--listen-client", client, "--leader-elect-resource-lock", lock,
 				"--leader-elect-resource-name", cfg.Lease, "--leader-elect-resource-namespace", cfg.Namespace),
 		})
 	}

@@ -30,6 +30,11 @@ type Replica struct {
 	ended   chan struct{} // closed when the process has ended
 }
 
+// NewReplica is a server of another kind, that runs by a command of its own.
+func NewReplica(name, log string, command ...string) *Replica {
+	return &Replica{Name: name, Log: log, command: command, env: os.Environ()}
+}
+
 // Start starts the process. It must not run already.
 func (r *Replica) Start() error {
 	started := make(chan error)
