@@ -30,7 +30,7 @@ func TestRequestsToTheLockAreCounted(t *testing.T) {
 	})
 }
 
-// A21: client-go's own gauge stays on where an election ends between two renewals.
+// client-go's own gauge stays on where an election ends between two renewals.
 func TestTheGaugeShowsTheFlag(t *testing.T) {
 	for name, end := range map[string]func(c *cluster, r *replica){
 		"stopped between two renewals": func(_ *cluster, r *replica) { r.stop() },
