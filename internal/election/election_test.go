@@ -80,7 +80,7 @@ func TestTheNextLeadsWhenTheLeadersProcessVanishes(t *testing.T) {
 	})
 }
 
-// A4: client-go's Run ends with the first loss.
+// client-go's Run ends with the first loss.
 func TestWhoHasLostCampaignsAgain(t *testing.T) {
 	bubble(t, 2, func(c *cluster) {
 		c.start()
@@ -94,7 +94,7 @@ func TestWhoHasLostCampaignsAgain(t *testing.T) {
 	})
 }
 
-// A3: OnStoppedLeading comes after every round.
+// OnStoppedLeading comes after every round.
 func TestStoppedWithoutHavingLedChangesNothing(t *testing.T) {
 	bubble(t, 2, func(c *cluster) {
 		t := c.t
@@ -114,7 +114,7 @@ func TestStoppedWithoutHavingLedChangesNothing(t *testing.T) {
 	})
 }
 
-// A5: client-go goes on polling after it has seen that another one holds the lock, and if the lock becomes free
+// client-go goes on polling after it has seen that another one holds the lock, and if the lock becomes free
 // meanwhile it takes it again without a word.
 func TestALossThatWasSeenEndsTheTerm(t *testing.T) {
 	bubble(t, 1, func(c *cluster) {
@@ -136,14 +136,14 @@ func TestALossThatWasSeenEndsTheTerm(t *testing.T) {
 	})
 }
 
-// A6: client-go tells nobody of a failed renewal before it has tried to release as well, 22 s after the last
+// client-go tells nobody of a failed renewal before it has tried to release as well, 22 s after the last
 // success.
 func TestTheFlagGoesOffBeforeTheLeaseRunsOutWhenRenewalsHang(t *testing.T) {
 	for name, s := range map[string]script{
 		"all calls hang":      hanging,
 		"only updates hang":   only("update", hanging),
 		"all calls fail":      failing,
-		"answers come late":   late(9900 * time.Millisecond), // A8: written at 0, answered at 9.9
+		"answers come late":   late(9900 * time.Millisecond), // written at 0, answered at 9.9
 		"answers never come":  late(time.Hour),
 		"answers are errors":  lost,
 		"updates are refused": only("update", failing),
@@ -174,7 +174,7 @@ func TestTheFlagGoesOffBeforeTheLeaseRunsOutWhenRenewalsHang(t *testing.T) {
 	}
 }
 
-// A7: client-go's release looks at what it remembers, not at what it has just read. The first case is the
+// client-go's release looks at what it remembers, not at what it has just read. The first case is the
 // negative control: without the guard the check does notice.
 func TestAReleaseNeverWipesTheLockOfANewerHolder(t *testing.T) {
 	scenario := func(t *testing.T, c *cluster, old *lockClient, cancel func(), ended <-chan struct{}) {
@@ -271,7 +271,7 @@ func TestAReleaseNeverWipesTheLockOfANewerHolder(t *testing.T) {
 	})
 }
 
-// A12: the same pod under another boot ID is somebody else.
+// The same pod under another boot ID is somebody else.
 func TestARestartedProcessWaitsForItsOwnOldLeaseAndGetsANewEpoch(t *testing.T) {
 	bubble(t, 1, func(c *cluster) {
 		t := c.t
@@ -295,7 +295,7 @@ func TestARestartedProcessWaitsForItsOwnOldLeaseAndGetsANewEpoch(t *testing.T) {
 	})
 }
 
-// A13: with client-go alone both renew for ever.
+// With client-go alone both renew for ever.
 func TestOnlyOneOfTwoTwinsLeads(t *testing.T) {
 	bubble(t, 1, func(c *cluster) {
 		t := c.t
@@ -314,7 +314,6 @@ func TestOnlyOneOfTwoTwinsLeads(t *testing.T) {
 	})
 }
 
-// A11
 func TestAPoisonedLeaseDurationIsCapped(t *testing.T) {
 	bubble(t, 2, func(c *cluster) {
 		t := c.t

@@ -25,7 +25,7 @@ func wonRound(t *testing.T, r *replica, n int) (*round, context.Context, context
 	return round, ctx, cancel
 }
 
-// A2: client-go starts OnStartedLeading on a goroutine, and calls OnStoppedLeading whether or not it has run.
+// client-go starts OnStartedLeading on a goroutine, and calls OnStoppedLeading whether or not it has run.
 func TestTheFlagIsOffAfterTheRoundInWhateverOrderTheCallbacksCome(t *testing.T) {
 	t.Run("started-then-stopped", func(t *testing.T) {
 		bubble(t, 1, func(c *cluster) {
@@ -162,7 +162,7 @@ func TestADelayedCallbackCannotUsurpANewerLeader(t *testing.T) {
 	})
 }
 
-// A8, A19: a claim that took so long that the lock may be another's by now.
+// A claim that took so long that the lock may be another's by now.
 func TestAClaimThatComesTooLateDoesNotSetTheFlag(t *testing.T) {
 	bubble(t, 1, func(c *cluster) {
 		t := c.t
@@ -180,7 +180,7 @@ func TestAClaimThatComesTooLateDoesNotSetTheFlag(t *testing.T) {
 	})
 }
 
-// A2: a claim that succeeds all the same when its round is over.
+// A claim that succeeds all the same when its round is over.
 func TestOnlyARoundThatGoesOnSetsTheFlag(t *testing.T) {
 	bubble(t, 1, func(c *cluster) {
 		t := c.t
