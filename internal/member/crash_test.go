@@ -2,11 +2,16 @@ package member_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // The process may die at any step of forming, and of joining; what is on the disk by then must lead on.
@@ -113,4 +118,28 @@ func (p *pod) remove(id uint64) {
 		_, err := p.member.Client().MemberRemove(ctx, id)
 		return err
 	})
+}
+
+// What is read may be asked for by somebody who does not know yet that the member stops.
+func TestReadsEndWithTheMember(t *testing.T) {
+	t.Parallel()
+	s := form(t, 1, 1)
+	s.pods[0].put("k")
+	client := s.pods[0].member.Client()
+	var readers sync.WaitGroup
+	for range 16 {
+		readers.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			err := error(nil)
+			for err == nil {
+				_, err = client.Get(ctx, "k", clientv3.WithSerializable())
+			}
+			if !errors.Is(err, rpctypes.ErrStopped) {
+				t.Error(err)
+			}
+		})
+	}
+	s.kill(s.pods...)
+	readers.Wait()
 }

@@ -12,8 +12,9 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.uber.org/zap"
+
+	"github.com/leasehold/leasehold/internal/inprocess"
 )
 
 // waiting is why a start does not get on for now. An empty reason means that the next round can begin at once.
@@ -224,8 +225,7 @@ func (m *Member) isReady(etcd *embed.Etcd) error {
 	if m.life.Err() != nil {
 		return m.life.Err()
 	}
-	m.client = v3client.New(etcd.Server)
-	m.client.KV = gate{KV: m.client.KV, server: etcd.Server}
+	m.client = inprocess.New(etcd.Server)
 	m.ready = true
 	m.log.Info("etcd is ready", zap.Stringer("cluster", etcd.Server.Cluster().ID()), zap.Stringer("member", etcd.Server.MemberID()))
 	m.running.Go(func() { m.watch(etcd) })

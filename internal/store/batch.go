@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -229,9 +228,7 @@ func (b *batch) replyAll(revision int64, err error) {
 
 // localRevision is the revision at which this replica's own member holds key; 0 if it does not.
 func (s *Store) localRevision(key string) (int64, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	resp, err := s.cfg.KV.Get(ctx, key, clientv3.WithSerializable(), clientv3.WithKeysOnly())
+	resp, err := s.cfg.KV.Get(context.Background(), key, clientv3.WithSerializable(), clientv3.WithKeysOnly())
 	if err != nil {
 		return 0, err
 	}

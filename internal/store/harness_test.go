@@ -12,11 +12,11 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/leasehold/leasehold/internal/etcdtest"
+	"github.com/leasehold/leasehold/internal/inprocess"
 )
 
 // The tests run one etcd member and several replicas of the store over it. What the network, a slow disk or
@@ -37,7 +37,7 @@ func newCluster(tb testing.TB, options ...func(*embed.Config)) *cluster {
 }
 
 func (c *cluster) connect() *clientv3.Client {
-	client := v3client.New(c.server)
+	client := inprocess.New(c.server)
 	c.t.Cleanup(func() { _ = client.Close() })
 	return client
 }

@@ -25,12 +25,12 @@ type ReadOptions struct {
 const (
 	// minRevisionWait is how long a read waits for its MinRevision before it asks the majority instead.
 	minRevisionWait = 2 * time.Second
-	minRevisionPoll = 2 * time.Millisecond
-	// Bounds of a page.
+	minRevisionPoll = 10 * time.Millisecond
+	// maxPageBytes bounds a page.
 	maxPageBytes = 4 << 20
 	// Values may be large, so a page begins with few and asks for more while they are small.
 	firstPortion = 4
-	pagePortion  = 64
+	pagePortion  = 16
 )
 
 // Get returns the entry of key and the revision of the store at which it was read. Errors: ErrNotFound (with
@@ -149,16 +149,16 @@ func (s *Store) read(ctx context.Context, key string, o ReadOptions, opts ...cli
 	return resp, readError(err)
 }
 
-// await waits until this replica has reached revision, but not longer than minRevisionWait.
+// await waits until this replica has reached revision, but not longer than minRevisionWait. A change of the chain is the occasion to
+// look again. There are others, as a renewal of a lock in the store, and this one may come just before reads see the change.
 func (s *Store) await(ctx context.Context, revision int64) (bool, error) {
-	for start := time.Now(); time.Since(start) < minRevisionWait; pause(ctx, minRevisionPoll) {
+	for start := time.Now(); time.Since(start) < minRevisionWait; {
+		_, moved := s.journal.progress()
 		reached, err := s.Revision(ctx)
-		if err != nil {
-			return false, err
+		if err != nil || reached >= revision {
+			return err == nil, err
 		}
-		if reached >= revision {
-			return true, nil
-		}
+		waitFor(ctx, moved, minRevisionPoll)
 		if err := ctx.Err(); err != nil {
 			return false, err
 		}

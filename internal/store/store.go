@@ -48,7 +48,8 @@ var (
 	ErrForeignRevision = errors.New("the revision is of another cluster")
 )
 
-// Config is what a Store needs. KV and Watcher reach the replica's own member.
+// Config is what a Store needs. KV and Watcher reach the replica's own member. Serializable reads are to be answered by the member
+// alone, from memory or disk: the committer waits for them.
 type Config struct {
 	KV        clientv3.KV
 	Watcher   clientv3.Watcher

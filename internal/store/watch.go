@@ -48,7 +48,7 @@ func (s *Store) Watch(ctx context.Context, prefix string, after int64) (int64, <
 
 // historyReaches returns ErrCompacted where the change made at revision cannot be delivered any more.
 func (s *Store) historyReaches(ctx context.Context, revision int64) error {
-	_, err := s.read(ctx, headKey, ReadOptions{Revision: revision}, clientv3.WithCountOnly())
+	_, err := s.read(ctx, headKey, ReadOptions{Revision: revision}, clientv3.WithKeysOnly())
 	if err == nil || isFuture(err) {
 		return nil
 	}
