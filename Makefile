@@ -7,7 +7,7 @@ LINT         := bin/golangci-lint
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-20s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/server
@@ -67,6 +67,14 @@ bench: bench-build ## Measure beside etcd and Redis, in less than 30 minutes; wr
 .PHONY: bench-short
 bench-short: bench-build ## A minute of it, which shows that it works, and writes nothing
 	bin/bench -server bin/server -etcd bin/etcd -runs 1 -for 1s -clients 64 -bars=false $(BENCH_ARGS)
+
+.PHONY: bench-growth
+bench-growth: bench-build ## Measure how cost grows, in less than 20 minutes; writes docs/GROWTH.md (GROWTH_ARGS=-help)
+	bin/bench growth -server bin/server -md docs/GROWTH.md -svg docs/growth.svg $(GROWTH_ARGS)
+
+.PHONY: bench-growth-short
+bench-growth-short: bench-build ## Two minutes of it, which show that it works, and write nothing
+	bin/bench growth -server bin/server -runs 1 -for 1s -keys 1000,10000 -values 16,4096 -clients 1,64 -watchers 0,10 -bars=false $(GROWTH_ARGS)
 
 .PHONY: bench-check
 bench-check: $(LINT) ## Vet, lint and test the benchmark, which the targets for everything else do not see

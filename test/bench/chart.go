@@ -66,10 +66,7 @@ func chart(f findings, clients int) string {
 	}
 	title := fmt.Sprintf("Operations a second with %d clients; each operation has its own scale", clients)
 	var s strings.Builder
-	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" role="img">`, chartWidth, height)
-	fmt.Fprintf(&s, "\n<title>%s</title>\n<style>%s</style>\n", html.EscapeString(title), chartStyle)
-	fmt.Fprintf(&s, `<rect class="back" width="%d" height="%d"/>`+"\n", chartWidth, height)
-	fmt.Fprintf(&s, `<text class="title" x="16" y="22">%s</text>`+"\n", html.EscapeString(title))
+	chartHead(&s, title, height)
 	legend(&s, f.systems)
 	y := chartTop
 	for _, g := range all {
@@ -77,6 +74,13 @@ func chart(f findings, clients int) string {
 	}
 	s.WriteString("</svg>\n")
 	return s.String()
+}
+
+func chartHead(s *strings.Builder, title string, height int) {
+	fmt.Fprintf(s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" role="img">`, chartWidth, height)
+	fmt.Fprintf(s, "\n<title>%s</title>\n<style>%s</style>\n", html.EscapeString(title), chartStyle)
+	fmt.Fprintf(s, `<rect class="back" width="%d" height="%d"/>`+"\n", chartWidth, height)
+	fmt.Fprintf(s, `<text class="title" x="16" y="22">%s</text>`+"\n", html.EscapeString(title))
 }
 
 func legend(s *strings.Builder, systems []system) {
@@ -95,10 +99,15 @@ func drawGroup(s *strings.Builder, g group, y int) int {
 	middle := y + len(g.bars)*barHeight/2 + 4
 	fmt.Fprintf(s, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", chartLeft-12, middle, html.EscapeString(g.title))
 	for _, b := range g.bars {
-		width := b.value / most * (chartRight - chartLeft)
-		fmt.Fprintf(s, `<rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"/>`, b.system, chartLeft, y+1, width, barHeight-2)
-		fmt.Fprintf(s, `<text x="%.1f" y="%d">%s</text>`+"\n", chartLeft+width+6, y+barHeight-4, count(b.value))
+		drawBar(s, b.system, b.value/most, y, count(b.value))
 		y += barHeight
 	}
 	return y + groupGap
+}
+
+// drawBar draws a bar of that share of the width, with a text beside it.
+func drawBar(s *strings.Builder, class string, share float64, y int, text string) {
+	width := share * (chartRight - chartLeft)
+	fmt.Fprintf(s, `<rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"/>`, class, chartLeft, y+1, width, barHeight-2)
+	fmt.Fprintf(s, `<text x="%.1f" y="%d">%s</text>`+"\n", chartLeft+width+6, y+barHeight-4, html.EscapeString(text))
 }

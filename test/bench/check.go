@@ -14,16 +14,21 @@ import (
 const (
 	// startUp is about what a system takes to start, with its first writes and the checks.
 	startUp = 8 * time.Second
-	// startLimit bounds every wait for a system.
+	// startLimit bounds every wait for a system that has few data.
 	startLimit = time.Minute
 	pollEvery  = 20 * time.Millisecond
 
 	fillers = 64
 )
 
-// await waits until done returns no error. The error says why not yet.
+// await waits until done returns no error, for startLimit at most.
 func await(ctx context.Context, what string, done func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	return awaitWithin(ctx, startLimit, what, done)
+}
+
+// awaitWithin waits until done returns no error. The error says why not yet.
+func awaitWithin(ctx context.Context, limit time.Duration, what string, done func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		err := done(ctx)

@@ -40,34 +40,45 @@ const (
 func parse(args []string, out io.Writer) (config, error) {
 	var c config
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
 	systems := f.String("systems", strings.Join(systemNames, ","), "the systems to measure")
 	ops := f.String("ops", strings.Join(operationNames(), ","), "the operations")
 	clients := f.String("clients", "1,16,64,256", "the numbers of clients")
-	f.IntVar(&c.runs, "runs", 3, "runs, of which the medians are shown")
-	f.DurationVar(&c.cell, "for", 4*time.Second, "how long each operation is measured with each number of clients; a quarter more, 1s at most, is its warm-up")
-	f.StringVar(&c.server, "server", "bin/server", "Leasehold's server")
 	f.StringVar(&c.etcd, "etcd", "bin/etcd", "etcd")
 	f.StringVar(&c.redis, "redis", "redis-server", "Redis's server")
 	f.IntVar(&c.etcdShare, "etcd-share", 16, "how many of etcd's clients share a connection; more of these cost more than they bring")
+	c.common(f)
+	err := readFlags(f, args, out, func() error { return c.fill(*systems, *ops, *clients, f.Args()) })
+	return c, err
+}
+
+// common are the flags that all commands have.
+func (c *config) common(f *flag.FlagSet) {
+	f.IntVar(&c.runs, "runs", 3, "runs, of which the medians are shown")
+	f.DurationVar(&c.cell, "for", 4*time.Second, "how long an operation is measured each time; a quarter more, 1s at most, is its warm-up")
+	f.StringVar(&c.server, "server", "bin/server", "Leasehold's server")
 	f.StringVar(&c.dir, "dir", "", "folder for the data, which decides how long an fsync takes (default: the system's temporary one)")
 	f.StringVar(&c.md, "md", "", "write the results to this Markdown file")
 	f.StringVar(&c.svg, "svg", "", "draw the results to this SVG file")
 	f.BoolVar(&c.bars, "bars", true, "exit with code 1 if a bar is missed")
+}
+
+// readFlags reads the flags, and then has fill read what they say.
+func readFlags(f *flag.FlagSet, args []string, out io.Writer, fill func() error) error {
+	f.SetOutput(io.Discard)
 	err := f.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(out, "Flags of bench:")
+		fmt.Fprintf(out, "Flags of %s:\n", f.Name())
 		f.SetOutput(out)
 		f.PrintDefaults()
-		return config{}, err
+		return err
 	}
 	if err == nil {
-		err = c.fill(*systems, *ops, *clients, f.Args())
+		err = fill()
 	}
 	if err != nil {
-		return config{}, fmt.Errorf("%w: %w", errUsage, err)
+		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	return c, nil
+	return nil
 }
 
 // fill reads the lists, and says what is wrong with them or with another flag.
@@ -85,14 +96,26 @@ func (c *config) fill(systems, ops, clients string, rest []string) error {
 		}
 		c.ops = append(c.ops, operations[i])
 	}
-	for text := range strings.SplitSeq(clients, ",") {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxClients || slices.Contains(c.clients, n) {
-			return fmt.Errorf("-clients names %q; each is a whole number from 1 to %d, and stands there once", text, maxClients)
-		}
-		c.clients = append(c.clients, n)
+	var err error
+	if c.clients, err = numbers("clients", clients, 1, maxClients); err != nil {
+		return err
+	}
+	if c.etcdShare < 1 || c.etcdShare > maxClients {
+		return fmt.Errorf("-etcd-share is %d; it may be 1 to %d", c.etcdShare, maxClients)
 	}
 	return c.validate(rest)
+}
+
+// numbers reads the list that a flag has.
+func numbers(name, list string, least, most int) (all []int, err error) {
+	for text := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < least || n > most || slices.Contains(all, n) {
+			return nil, fmt.Errorf("-%s names %q; each is a whole number from %d to %d, and stands there once", name, text, least, most)
+		}
+		all = append(all, n)
+	}
+	return all, nil
 }
 
 func (c *config) validate(rest []string) error {
@@ -103,8 +126,6 @@ func (c *config) validate(rest []string) error {
 		return fmt.Errorf("-runs is %d; it may be 1 to %d", c.runs, maxRuns)
 	case c.cell < minCell || c.cell > maxCell:
 		return fmt.Errorf("-for is %s; it may be %s to %s", c.cell, minCell, maxCell)
-	case c.etcdShare < 1 || c.etcdShare > maxClients:
-		return fmt.Errorf("-etcd-share is %d; it may be 1 to %d", c.etcdShare, maxClients)
 	case c.md != "" && c.svg == "":
 		return errors.New("-md embeds the chart: name its file with -svg")
 	}

@@ -22,7 +22,12 @@ func (r results) median(c cell) (m figures, ok bool) {
 	if len(runs) == 0 {
 		return figures{}, false
 	}
-	m = figures{
+	return medians(runs), true
+}
+
+// medians is the median of each figure, with the errors of all runs, of which there is one at least.
+func medians(runs []figures) figures {
+	m := figures{
 		perSecond: medianOf(runs, func(f figures) float64 { return f.perSecond }),
 		p50:       medianOf(runs, func(f figures) time.Duration { return f.p50 }),
 		p99:       medianOf(runs, func(f figures) time.Duration { return f.p99 }),
@@ -33,7 +38,7 @@ func (r results) median(c cell) (m figures, ok bool) {
 	for _, f := range runs {
 		m.errors = append(m.errors, f.errors...)
 	}
-	return m, true
+	return m
 }
 
 // medianOf is the one in the middle, or between the two there.

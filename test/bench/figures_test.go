@@ -4,6 +4,8 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -136,16 +138,21 @@ func TestChartIsXML(t *testing.T) {
 		results: results{{nameLeasehold, opWrite, 64}: withRate(2000), {nameEtcd, opWrite, 64}: withRate(1000), {nameEtcd, opRead, 64}: withRate(0)},
 	}
 	text := chart(f, 64)
-	for d := xml.NewDecoder(strings.NewReader(text)); ; {
-		if _, err := d.Token(); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatalf("%v in\n%s", err, text)
-		}
-	}
+	isXML(t, text)
 	for _, want := range []string{`width="510.0"`, `width="255.0"`, "2,000", "local reads"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s is missing in\n%s", want, text)
+		}
+	}
+}
+
+func isXML(t *testing.T, text string) {
+	t.Helper()
+	for d := xml.NewDecoder(strings.NewReader(text)); ; {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatalf("%v in\n%s", err, text)
 		}
 	}
 }
@@ -162,6 +169,47 @@ func TestParseStat(t *testing.T) {
 	}
 	if _, err := usageOf([]int{-1}); err == nil {
 		t.Error("there is a process -1")
+	}
+}
+
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	const text = "Name:\ta\nVmPeak:\t  99 kB\nVmRSS:\t      20 kB\nRssAnon:\t      12 kB\nRssFile:\t      8 kB\n"
+	if resident, own, err := parseStatus([]byte(text)); err != nil || resident != 20<<10 || own != 12<<10 {
+		t.Errorf("%d, %d, %v", resident, own, err)
+	}
+	if _, _, err := parseStatus([]byte("Name:\ta\nVmRSS:\t 20 kB\n")); err == nil {
+		t.Error("reads memory where there is none")
+	}
+	if resident, own, err := memoryOf(os.Getpid()); err != nil || own < 1<<20 || resident <= own {
+		t.Errorf("this process has %d bytes, %d of its own (%v)", resident, own, err)
+	}
+}
+
+func TestOccupied(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	empty, err := occupied(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "a"), 0o700), os.WriteFile(filepath.Join(dir, "a", "b"), make([]byte, 1<<20), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if full, err := occupied(dir); err != nil || full-empty < 1<<20 || full-empty > 2<<20 {
+		t.Errorf("a mebibyte occupies %d bytes (%v)", full-empty, err)
+	}
+	if _, err := occupied(filepath.Join(dir, "none")); err == nil {
+		t.Error("a folder that is not there occupies something")
+	}
+}
+
+func TestCPU(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{0: "0 s", 81 * time.Millisecond: "0.081 s", 1234 * time.Millisecond: "1.2 s", 240 * time.Second: "240 s"} {
+		if got := cpu(d); got != want {
+			t.Errorf("%s is %q, want %q", d, got, want)
+		}
 	}
 }
 

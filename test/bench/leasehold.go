@@ -34,30 +34,30 @@ func newLeasehold(ctx context.Context, cfg config) (system, error) {
 		durability: "on the disks of a majority (fsync) before it is acknowledged; another replica leads by itself",
 		about:      "three replicas, the election held in the store. HTTP/1.1, one connection a client (fasthttp)",
 		start: func(ctx context.Context, dir string) (cluster, error) {
-			return startLeasehold(ctx, server, dir)
+			return startLeasehold(ctx, server, dir, nodes)
 		},
 	}, nil
 }
 
-// leasehold is three replicas.
+// leasehold is replicas that run.
 type leasehold struct {
 	site lab.Site
 	*lab.Cluster
 }
 
-func startLeasehold(ctx context.Context, server, dir string) (cluster, error) {
-	site, err := lab.LoopbackSite()
+func startLeasehold(ctx context.Context, server, dir string, replicas int, flags ...string) (leasehold, error) {
+	site, err := lab.LoopbackSite(replicas)
 	if err != nil {
-		return nil, err
+		return leasehold{}, err
 	}
-	c := leasehold{site, lab.NewCluster(lab.ClusterConfig{Server: server, Site: site, Dir: dir})}
+	c := leasehold{site, lab.NewCluster(lab.ClusterConfig{Server: server, Site: site, Dir: dir, Flags: flags})}
 	if err := c.Start(); err != nil {
 		c.close()
-		return nil, err
+		return leasehold{}, err
 	}
 	if _, err := c.AwaitHealthy(ctx, startLimit); err != nil {
 		c.close()
-		return nil, err
+		return leasehold{}, err
 	}
 	return c, nil
 }

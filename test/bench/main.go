@@ -5,6 +5,8 @@
 // interrupted or fails.
 //
 //	make bench BENCH_ARGS='-runs 1 -for 1s -clients 64'
+//
+// With growth as its first argument it measures how Leasehold's cost grows instead.
 package main
 
 import (
@@ -40,6 +42,9 @@ func exitCode(err error, stderr io.Writer) int {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 3 && args[0] == nullCommand {
 		return serveNull(ctx, args[1], args[2])
+	}
+	if len(args) > 0 && args[0] == growthCommand {
+		return runGrowth(ctx, args[1:], out)
 	}
 	cfg, err := parse(args, out)
 	if err != nil {

@@ -12,12 +12,25 @@ import (
 )
 
 // measure measures and reports. Whatever it has started has ended when it returns.
-func measure(ctx context.Context, cfg config, out io.Writer) (err error) {
+func measure(ctx context.Context, cfg config, out io.Writer) error {
 	s := &screen{out: out, clients: cfg.clients}
 	systems, err := choose(ctx, cfg, s)
 	if err != nil {
 		return err
 	}
+	return inFolder(ctx, cfg, s, func(dir string, run runInfo) error {
+		s.begin(run, systems, cfg.expected(systems))
+		costs, err := generatorCosts(ctx, cfg, systems, dir)
+		if err != nil {
+			return err
+		}
+		s.costs(costs)
+		return measureAll(ctx, cfg, findings{run: run, systems: systems, costs: costs, results: results{}}, dir, s)
+	})
+}
+
+// inFolder makes a folder for the data of what is measured, of which it leaves nothing but, where something goes wrong, the logs.
+func inFolder(ctx context.Context, cfg config, s *screen, work func(dir string, run runInfo) error) (err error) {
 	dir, err := os.MkdirTemp(cfg.dir, "leasehold-bench-")
 	if err != nil {
 		return fmt.Errorf("make a folder for the data: %w; name another place with -dir", err)
@@ -27,12 +40,7 @@ func measure(ctx context.Context, cfg config, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	s.begin(run, systems, cfg.expected(systems))
-	costs, err := generatorCosts(ctx, cfg, systems, dir)
-	if err == nil {
-		s.costs(costs)
-		err = measureAll(ctx, cfg, findings{run: run, systems: systems, costs: costs, results: results{}}, dir, s)
-	}
+	err = work(dir, run)
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
 	}

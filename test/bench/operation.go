@@ -66,9 +66,13 @@ type worker struct {
 // newWorker makes a worker. Its number is one of its own in the group.
 func newWorker(c client, group string, number int) *worker {
 	return &worker{
-		client: c, random: rand.New(rand.NewPCG(uint64(number), keyCount)), own: fmt.Sprintf("%sown-%s-%05d", keyPrefix, group, number),
+		client: c, random: rand.New(rand.NewPCG(uint64(number), keyCount)), own: ownKey(group, number),
 		value: []byte(strings.Repeat("leasehold ", valueBytes)[:valueBytes]),
 	}
+}
+
+func ownKey(group string, number int) string {
+	return fmt.Sprintf("%sown-%s-%05d", keyPrefix, group, number)
 }
 
 var keys = func() (keys [keyCount]string) {

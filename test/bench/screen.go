@@ -156,7 +156,12 @@ func count(f float64) string {
 }
 
 // cpu is what 1,000 operations need, in seconds.
-func cpu(d time.Duration) string { return fmt.Sprintf("%.2g s", d.Seconds()) }
+func cpu(d time.Duration) string {
+	if d >= 10*time.Second {
+		return fmt.Sprintf("%.0f s", d.Seconds())
+	}
+	return fmt.Sprintf("%.2g s", d.Seconds())
+}
 
 // latency is d with three digits.
 func latency(d time.Duration) string {

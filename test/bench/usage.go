@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -54,6 +56,44 @@ func parseStat(text []byte) (usage, error) {
 		cpu:    time.Duration(numbers[0]+numbers[1]) * time.Second / ticks,
 		memory: numbers[2] * int64(os.Getpagesize()),
 	}, nil
+}
+
+// memoryOf is what a process has resident, and how much of that is its own: the rest is files that are mapped into memory.
+func memoryOf(pid int) (resident, own int64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, 0, fmt.Errorf("read what a process uses: %w", err)
+	}
+	return parseStatus(text)
+}
+
+// parseStatus reads a /proc/PID/status (proc(5)).
+func parseStatus(text []byte) (resident, own int64, err error) {
+	for _, field := range []struct {
+		name string
+		into *int64
+	}{{"VmRSS", &resident}, {"RssAnon", &own}} {
+		_, after, _ := bytes.Cut(text, []byte("\n"+field.name+":"))
+		var kib int64
+		if _, err := fmt.Sscanf(string(after), "%d kB", &kib); err != nil {
+			return 0, 0, fmt.Errorf("/proc/PID/status has no %s: %w", field.name, err)
+		}
+		*field.into = kib << 10
+	}
+	return resident, own, nil
+}
+
+// occupied is how much of the disk the files in a folder occupy.
+func occupied(dir string) (sum int64, err error) {
+	err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		var s syscall.Stat_t
+		if err == nil {
+			err = syscall.Lstat(path, &s)
+		}
+		sum += s.Blocks * 512 // of which stat(2) counts, whatever the file system has
+		return err
+	})
+	return sum, err
 }
 
 // ownCPU is what this process has used.

@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 }
 
 func measureOnLoopback(ctx context.Context, cfg config, out io.Writer) error {
-	s, err := lab.LoopbackSite()
+	s, err := lab.LoopbackSite(lab.ReplicaCount)
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,8 @@ type ClusterConfig struct {
 	Kubeconfig, Namespace, Lease string
 	// Etcd opens the replicas' etcd to Site.Etcd. They are on networks of their own, then.
 	Etcd bool
+	// Flags are further flags of "server serve".
+	Flags []string
 }
 
 // NewCluster makes a cluster, and starts nothing.
@@ -64,10 +66,12 @@ func NewCluster(cfg ClusterConfig) *Cluster {
 			Ordinal: i, Name: name, URL: a.url(), Data: data, Log: data + ".log",
 			// Without the second a pod that this program runs in would be taken for the replica's.
 			env: append(os.Environ(), "KUBECONFIG="+cfg.Kubeconfig, "KUBERNETES_SERVICE_HOST="),
-			command: cfg.Site.Command(i, cfg.Server, "serve", "--name", name, "--data-dir", data,
+			command: cfg.Site.Command(i, append([]string{
+				cfg.Server, "serve", "--name", name, "--data-dir", data,
 				"--peers", strings.Join(peers, ","), "--listen", a.at(a.public), "--listen-internal", a.at(a.internal),
 				"--listen-peer", a.at(a.peer), "--listen-client", client, "--leader-elect-resource-lock", lock,
-				"--leader-elect-resource-name", cfg.Lease, "--leader-elect-resource-namespace", cfg.Namespace),
+				"--leader-elect-resource-name", cfg.Lease, "--leader-elect-resource-namespace", cfg.Namespace,
+			}, cfg.Flags...)...),
 		})
 	}
 	return c
@@ -165,7 +169,7 @@ func (c *Cluster) viewOf(ctx context.Context, r *Replica) (v View, err error) {
 	if err := c.getJSON(ctx, r.URL+"/v1/cluster", &v); err != nil {
 		return View{}, err
 	}
-	if err := v.Fault(); err != nil {
+	if err := v.Fault(len(c.Replicas)); err != nil {
 		return View{}, err
 	}
 	for _, path := range []string{"/readyz", "/v1/kv?limit=1&consistency=linearizable"} {

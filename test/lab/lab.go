@@ -1,4 +1,4 @@
-// Package lab runs three replicas as processes of this machine, for programs that disturb them and look what comes of
+// Package lab runs replicas as processes of this machine, for programs that disturb them and look what comes of
 // it: the networks, the replicas, and a stand-in for the Kubernetes API server.
 //
 // The invariant: what it has made or started is gone when its Remove, Destroy or Close has returned, and a process that
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// ReplicaCount is how many replicas there are.
+// ReplicaCount is how many replicas there are as a rule, and on networks of their own always.
 const ReplicaCount = 3
 
 // commandLimit bounds every command that is run.

@@ -17,8 +17,11 @@ func viewOf(leader int, epoch uint64) View {
 
 func TestFault(t *testing.T) {
 	t.Parallel()
-	if err := viewOf(0, 1).Fault(); err != nil {
+	if err := viewOf(0, 1).Fault(ReplicaCount); err != nil {
 		t.Errorf("a healthy cluster: %v", err)
+	}
+	if viewOf(0, 1).Fault(ReplicaCount+2) == nil {
+		t.Error("two of five are missing, and that is no fault")
 	}
 	for name, spoil := range map[string]func(*View){
 		"no leader":   func(v *View) { v.Leader = "" },
@@ -28,7 +31,7 @@ func TestFault(t *testing.T) {
 		"not ready":   func(v *View) { v.Replicas[2].Ready = false },
 	} {
 		v := viewOf(0, 1)
-		if spoil(&v); v.Fault() == nil {
+		if spoil(&v); v.Fault(ReplicaCount) == nil {
 			t.Errorf("%s is no fault", name)
 		}
 	}
@@ -36,16 +39,33 @@ func TestFault(t *testing.T) {
 
 func TestSites(t *testing.T) {
 	t.Parallel()
-	s, err := LoopbackSite()
+	for _, replicas := range []int{1, ReplicaCount, MaxOnLoopback} {
+		s, err := LoopbackSite(replicas)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Release()
+		if len(s.addresses) != replicas || !slices.Equal(s.Command(1, "a", "b"), []string{"a", "b"}) {
+			t.Errorf("%+v", s)
+		}
+	}
+	if got := networkSite("p").Command(1, "a"); !slices.Equal(got, []string{"ip", "netns", "exec", "p-1", "a"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestFurtherFlagsFollowTheOthers(t *testing.T) {
+	t.Parallel()
+	s, err := LoopbackSite(2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Release()
-	if len(s.addresses) != ReplicaCount || !slices.Equal(s.Command(1, "a", "b"), []string{"a", "b"}) {
-		t.Errorf("%+v", s)
-	}
-	if got := networkSite("p").Command(1, "a"); !slices.Equal(got, []string{"ip", "netns", "exec", "p-1", "a"}) {
-		t.Errorf("%q", got)
+	c := NewCluster(ClusterConfig{Server: "server", Site: s, Dir: t.TempDir(), Flags: []string{"--write-wait", "3s"}})
+	for _, r := range c.Replicas {
+		if n := len(r.command); r.command[1] != "serve" || !slices.Equal(r.command[n-2:], []string{"--write-wait", "3s"}) {
+			t.Errorf("%s runs by %q", r.Name, r.command)
+		}
 	}
 }
 

@@ -27,15 +27,18 @@ func (a addresses) url() string { return "http://" + a.at(a.public) }
 
 func (a addresses) at(port int) string { return net.JoinHostPort(a.host, strconv.Itoa(port)) }
 
-// LoopbackSite is on 127.0.0.1, on ports that belong to it until Release.
-func LoopbackSite() (Site, error) {
-	block, err := localports.Block(1 + ReplicaCount*3)
+// MaxOnLoopback is how many replicas a site on loopback has ports for.
+const MaxOnLoopback = (localports.MaxPorts - 1) / 3
+
+// LoopbackSite is a site for 1 to MaxOnLoopback replicas on 127.0.0.1, on ports that belong to it until Release.
+func LoopbackSite(replicas int) (Site, error) {
+	block, err := localports.Block(1 + replicas*3)
 	if err != nil {
 		return Site{}, fmt.Errorf("find ports for the replicas: %w", err)
 	}
 	ports := block.Ports()
 	s := Site{api: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0])), release: block.Release}
-	for i := range ReplicaCount {
+	for i := range replicas {
 		p := ports[1+3*i:]
 		s.addresses = append(s.addresses, addresses{"127.0.0.1", p[0], p[1], p[2]})
 	}

@@ -29,12 +29,12 @@ func (v View) Boots() map[string]string {
 	return boots
 }
 
-// Fault is what is wrong with the cluster, by this view; nil if it is healthy.
-func (v View) Fault() error {
+// Fault is what is wrong with a cluster of that many replicas, by this view; nil if it is healthy.
+func (v View) Fault(replicas int) error {
 	if v.Leader == "" {
 		return errors.New("nobody leads")
 	}
-	if len(v.Replicas) != ReplicaCount {
+	if len(v.Replicas) != replicas {
 		return fmt.Errorf("there are %d members", len(v.Replicas))
 	}
 	for _, r := range v.Replicas {
