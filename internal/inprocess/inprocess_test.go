@@ -135,7 +135,11 @@ func TestAReadEndsWithItsContext(t *testing.T) {
 func TestEtcdClosesItsStorageOnlyWhenNobodyReads(t *testing.T) {
 	t.Parallel()
 	server, ours, _ := start(t)
-	reading := &ours.KV.(*kv).reading
+	k, ok := ours.KV.(*kv)
+	if !ok {
+		t.Fatalf("the client reads by a %T", ours.KV)
+	}
+	reading := &k.reading
 	reading.RLock()
 	go server.HardStop()
 	<-server.StoppingNotify()
