@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/leasehold/leasehold/internal/bundle"
 	"github.com/leasehold/leasehold/internal/store"
 )
 
@@ -48,22 +50,34 @@ func (rt *router) forward(sub submission, t target) (answerFunc, error) {
 		case <-ctx.Done():
 		}
 	}()
-	var connected atomic.Bool
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
-	req, err := rt.forwardRequest(traced, sub, t)
+	req, err := rt.forwardRequest(ctx, sub, t)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", store.ErrNotLeading, err)
 	}
-	resp, err := rt.client.Do(req)
+	resp, err := rt.send(req, sub)
 	if err != nil {
-		return nil, rt.unanswered(err, connected.Load())
+		return nil, rt.unanswered(err)
 	}
 	defer func() { _ = resp.Body.Close() }() // it has been read
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxForwardedAnswer))
 	if err != nil {
-		return nil, rt.unanswered(err, true)
+		return nil, rt.unanswered(err)
 	}
 	return rt.relay(resp, body)
+}
+
+// send sends a write together with others. What may take longer than they do, a job or a transfer, goes alone.
+func (rt *router) send(req *http.Request, sub submission) (*http.Response, error) {
+	if _, ok := sub.command.(writeCommand); ok {
+		return rt.bundles.RoundTrip(req)
+	}
+	var connected atomic.Bool
+	traced := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	resp, err := rt.client.Do(req.WithContext(traced))
+	if err != nil && !connected.Load() {
+		err = fmt.Errorf("%w: %w", bundle.ErrNotServed, err)
+	}
+	return resp, err
 }
 
 func (rt *router) forwardRequest(ctx context.Context, sub submission, t target) (*http.Request, error) {
@@ -91,10 +105,9 @@ func (rt *router) forwardRequest(ctx context.Context, sub submission, t target) 
 	return req, nil
 }
 
-// unanswered tells what an attempt without an answer means: nothing was sent where there never was a
-// connection to the leader, else the outcome is open.
-func (rt *router) unanswered(err error, connected bool) error {
-	if !connected {
+// unanswered tells what an attempt without an answer means: the outcome is open, unless nothing was sent.
+func (rt *router) unanswered(err error) error {
+	if errors.Is(err, bundle.ErrNotServed) {
 		rt.metrics.forwarded.WithLabelValues("unreachable").Inc()
 		return fmt.Errorf("%w: %w", store.ErrNotLeading, err)
 	}
@@ -116,6 +129,12 @@ func (rt *router) relay(resp *http.Response, body []byte) (answerFunc, error) {
 		return nil, store.ErrUnknown
 	}
 	rt.metrics.forwarded.WithLabelValues("answered").Inc()
+	switch resp.StatusCode {
+	case http.StatusInsufficientStorage:
+		return nil, store.ErrFull
+	case http.StatusTooManyRequests:
+		return nil, store.ErrBusy
+	}
 	return func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
 		for _, name := range []string{

@@ -432,6 +432,32 @@ func TestTheStoresErrorsAreTold(t *testing.T) {
 	}
 }
 
+// The first attempt goes to a leader that keeps it, the second to one that has no room for it. The first may still be applied.
+func TestARefusalDoesNotHideAnEarlierAttempt(t *testing.T) {
+	t.Parallel()
+	for _, refusal := range []error{store.ErrFull, store.ErrBusy} {
+		for _, leader := range []string{"leasehold-1", "leasehold-2"} { // of the second attempt: another replica, or this one
+			s := newSet(t)
+			a := s.on("leasehold-0", leadingAs("leasehold-0", 1))
+			a.intercept(hang)
+			full := leadingAs(leader, 2)
+			full.decide = func(context.Context, *store.Write) (store.Outcome, error) { return store.Outcome{}, refusal }
+			if leader == "leasehold-1" {
+				s.on("leasehold-1", full)
+			}
+			f := believing("leasehold-0", 1)
+			f.decide = full.decide
+			c := s.on("leasehold-2", f, waiting(500*time.Millisecond))
+			w := c.start(http.MethodPut, "/v1/kv/a", "x")
+			a.arrives(1)
+			f.learn(leader, 2)
+			if p := w.wait().is(http.StatusGatewayTimeout).problem(); p.Applied != appliedUnknown {
+				t.Errorf("%v by %s: applied is %q", refusal, leader, p.Applied)
+			}
+		}
+	}
+}
+
 func TestTheSameKeyIsAppliedOnce(t *testing.T) {
 	t.Parallel()
 	a, b, c := trio(t)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/leasehold/leasehold/internal/bundle"
 	"github.com/leasehold/leasehold/internal/store"
 )
 
@@ -25,6 +26,7 @@ type router struct {
 	cfg     Config
 	metrics *metrics
 	client  *http.Client
+	bundles *bundle.Transport // over the connections of client
 
 	mu   sync.Mutex
 	hint hint
@@ -38,7 +40,11 @@ type hint struct {
 }
 
 func newRouter(cfg Config, m *metrics) *router {
-	return &router{cfg: cfg, metrics: m, client: newForwardClient()}
+	client := newForwardClient()
+	return &router{
+		cfg: cfg, metrics: m, client: client,
+		bundles: &bundle.Transport{Base: client.Transport, MaxAnswerBytes: maxForwardedAnswer},
+	}
 }
 
 // target is where a write is to go. changed is closed when a newer record is known.
@@ -90,7 +96,10 @@ func (rt *router) deliver(sub submission, here func(submission) (answerFunc, err
 			if _, run := sub.command.(runCommand); run {
 				return nil, rt.givenUp(sub, unknown, t.pod) // a run has no ID that would have it happen once
 			}
-		case !errors.Is(err, store.ErrNotLeading):
+		case errors.Is(err, store.ErrNotLeading):
+		case unknown && (errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrBusy)):
+			// That this attempt was refused does not say that an earlier one was not applied, or is not yet to be.
+		default:
 			return nil, err
 		}
 		timer := time.NewTimer(rest)

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
+	"github.com/leasehold/leasehold/internal/bundle"
 	"github.com/leasehold/leasehold/internal/history"
 	"github.com/leasehold/leasehold/internal/jobs"
 	"github.com/leasehold/leasehold/internal/store"
@@ -136,7 +137,7 @@ func (s *Server) Internal() http.Handler {
 	r.Get(StatusPath, s.status)
 	r.Post("/v1/leader/transfer", s.direct(decodeTransfer))
 	s.writes(r, s.direct)
-	return r
+	return bundle.Handler(r)
 }
 
 // newRoutes are no routes yet, but every answer counts, says where it comes from, and explains itself.
