@@ -72,7 +72,8 @@ func TestATransferGoesToTheNamedPod(t *testing.T) {
 			if err := old.stepDown(next.pod); err != nil {
 				t.Fatal(err)
 			}
-			if r := c.store.read(); r.Reason != Transfer || r.Successor != next.pod {
+			// In the same instant the successor may have claimed already.
+			if r := c.store.read(); (r.Reason != Transfer || r.Successor != next.pod) && r.Pod != next.pod {
 				t.Errorf("the record is %+v", r)
 			}
 			for range 10 {
