@@ -8,8 +8,40 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/leasehold/leasehold/internal/member"
 )
+
+// One write after the other, so that none shares its way to the disk with another: each takes two members at least that
+// have had the system bring their log to the disk.
+func TestAWriteIsOnTheDisksOfAMajority(t *testing.T) {
+	t.Parallel()
+	s := form(t, 3, 3)
+	const writes = 20
+	before := fsyncs(t)
+	for i := range writes {
+		s.pods[i%3].put(fmt.Sprintf("k%d", i))
+	}
+	if n := fsyncs(t) - before; n < 2*writes {
+		t.Errorf("%d writes were acknowledged after %d times that a log was brought to its disk", writes, n)
+	}
+}
+
+// fsyncs counts those of the logs of all members in this process, as etcd does.
+func fsyncs(t *testing.T) (n uint64) {
+	t.Helper()
+	families, err := prometheus.DefaultGatherer.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "etcd_disk_wal_fsync_duration_seconds" {
+			n += f.GetMetric()[0].GetHistogram().GetSampleCount()
+		}
+	}
+	return n
+}
 
 // A wiped founder with the old plan still around: its peers are down, or up without a majority. It must not start.
 func TestWipedFounderWaitsAndJoins(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/leasehold/leasehold/internal/sabotage"
 )
 
 // Limits of a transaction, as etcd counts and encodes it. A batch of writes must stay below both, with some room for the encoding.
@@ -47,6 +49,7 @@ func embedded(cfg Config, ordinal int) (*embed.Config, error) {
 	e.MaxRequestBytes = MaxTxnBytes
 	e.MaxLearners = maxLearners
 	e.SnapshotCount = snapshotCount
+	e.UnsafeNoFsync = sabotage.Fsync
 	e.PreVote = true
 	e.StrictReconfigCheck = true
 	e.AutoCompactionRetention = "0" // a job of the leader compacts

@@ -22,4 +22,6 @@ const (
 	Read = which == "read"
 	// Flag sets the atomic flag before, and whether or not, it is found under the mutex that the round goes on.
 	Flag = which == "flag"
+	// Fsync has etcd leave to the operating system when its log goes to the disk.
+	Fsync = which == "fsync"
 )

@@ -21,6 +21,7 @@ func diskFaults() []fault {
 	return []fault{
 		{"disk-full", "a replica's disk is full", diskFull},
 		{"disk-frozen", "a replica's disk hangs for 10 s (`fsfreeze`)", diskFrozen},
+		{"disks-frozen", "two replicas' disks hang for 10 s; nothing may be acknowledged meanwhile", disksFrozen},
 		{"disk-lost", "a replica is killed, its disk emptied, and it is started again", diskLost},
 		{"disk-flipped", "a replica is killed, a bit of its newest log file flipped, and it is started again", damaged(flip)},
 		{"disk-truncated", "a replica is killed, the tail of its newest log file cut off, and it is started again", damaged(truncate)},
@@ -61,22 +62,21 @@ func (s *strike) growStore(ctx context.Context, r *lab.Replica) {
 	through := s.cluster.Others(r)
 	value := bytes.Repeat([]byte("x"), fillerValue)
 	for i := 0; i < fillerCount && r.Running() && ctx.Err() == nil; i++ {
-		_ = s.request(ctx, http.MethodPut, through[i%len(through)], value)
+		_, _ = s.request(ctx, http.MethodPut, through[i%len(through)], value)
 	}
-	_ = s.request(context.WithoutCancel(ctx), http.MethodDelete, through[0], nil)
+	_, _ = s.request(context.WithoutCancel(ctx), http.MethodDelete, through[0], nil)
 	for r.Running() && lab.Pause(ctx, pollEvery) { //nolint:revive // it waits for one of the two
 	}
 }
 
-func (s *strike) request(ctx context.Context, method string, through *lab.Replica, body []byte) error {
+func (s *strike) request(ctx context.Context, method string, through *lab.Replica, body []byte) (lab.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeLimit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, through.URL+"/v1/kv/"+fillerKey, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return lab.Answer{}, err
 	}
-	_, err = lab.Send(s.client, req)
-	return err
+	return lab.Send(s.client, req)
 }
 
 func diskFrozen(ctx context.Context, s *strike) error {
@@ -87,6 +87,31 @@ func diskFrozen(ctx context.Context, s *strike) error {
 	}
 	lab.Pause(ctx, frozenFor)
 	return s.disk(r).unfreeze()
+}
+
+func disksFrozen(ctx context.Context, s *strike) error {
+	both := []*lab.Replica{s.anyone(), s.followers[1]} // of the followers, anyone is the first
+	s.target = both[0].Name + ", " + both[1].Name
+	for _, r := range both {
+		if err := s.disk(r).freeze(); err != nil {
+			return errors.Join(err, s.thaw(both))
+		}
+	}
+	over := time.Now().Add(frozenFor)
+	if a, err := s.request(ctx, http.MethodPut, s.leader, []byte("x")); err == nil && a.Status == http.StatusOK && time.Now().Before(over) {
+		s.violate("a write was acknowledged that only one of three disks can have taken")
+	}
+	lab.Pause(ctx, time.Until(over))
+	err := s.thaw(both)
+	_, _ = s.request(ctx, http.MethodDelete, s.leader, nil) // the key is in nobody's way
+	return err
+}
+
+func (s *strike) thaw(replicas []*lab.Replica) (err error) {
+	for _, r := range replicas {
+		err = errors.Join(err, s.disk(r).unfreeze())
+	}
+	return err
 }
 
 func diskLost(ctx context.Context, s *strike) error {

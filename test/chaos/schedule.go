@@ -23,7 +23,7 @@ type scheduled struct {
 
 func cases() []scheduled {
 	return []scheduled{
-		{"short", "one of each sort, within two minutes", []string{"kill-leader", "freeze-5s", "cut-peers", "api-503", "disk-full", "halves", "disk-frozen", "kill-all"}},
+		{"short", "one of each sort, within two minutes", []string{"kill-leader", "freeze-5s", "cut-peers", "api-503", "disk-full", "halves", "disks-frozen", "kill-all"}},
 		{"kills", "the leader is killed, 20 times in a row", slices.Repeat([]string{"kill-leader"}, 20)},
 		{"heals", "the leader is cut off from the others and comes back while clients write to it, 20 times in a row", slices.Repeat([]string{"cut-peers"}, 20)},
 		{"restarts", "every replica is restarted, the leader first, 20 times in a row", slices.Repeat([]string{"term-leader", "term-follower"}, 20)},

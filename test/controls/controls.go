@@ -53,4 +53,9 @@ var controls = []control{
 		pkg: "./internal/election", test: "TestTheFlagIsOffAfterTheRoundInWhateverOrderTheCallbacksCome/stopped-between-the-claim-and-the-flag",
 		says: "the round is over, and yet the flag of pod-0/boot-0 is on",
 	},
+	{
+		name: "fsync", promise: "What is acknowledged is on the disks of a majority",
+		pkg: "./internal/member", test: "TestAWriteIsOnTheDisksOfAMajority",
+		says: "20 writes were acknowledged after 0 times that a log was brought to its disk",
+	},
 }
