@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/leasehold/leasehold/internal/client"
 )
 
 // demoConfig is what the flags of "server demo" say.
@@ -107,7 +109,7 @@ func demonstrate(ctx context.Context, cfg demoConfig, s *screen) (o outcome, err
 // showFailover kills the leader while clients write, and returns once the replica that was killed is back.
 func showFailover(ctx context.Context, c *demoCluster, s *screen) (outcome, error) {
 	first := c.leader()
-	w := newWriter(c.client, c.urlsWithout(first.pod))
+	w := newWriter(client.New(c.client, c.urlsWithout(first.pod)...))
 	s.failover(first.pod)
 	writing := w.start(ctx)
 	defer writing.stop()

@@ -4,12 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/leasehold/leasehold/internal/client"
 )
 
 // demoCluster is the three replicas, and what they say about who leads.
@@ -27,20 +27,11 @@ func newDemoCluster(p *place, s *screen) (*demoCluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program's file, to start the replicas from it: %w", err)
 	}
-	c := &demoCluster{client: newDemoClient(), leading: leadership{changed: s.changed}}
+	c := &demoCluster{client: client.NewHTTP(2 * writers), leading: leadership{changed: s.changed}}
 	for ordinal := range demoReplicas {
 		c.members = append(c.members, newSupervised(p, ordinal, executable, c.client, s))
 	}
 	return c, nil
-}
-
-// newDemoClient makes a client whose requests have their deadlines in their contexts.
-func newDemoClient() *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: time.Second}).DialContext,
-		MaxIdleConnsPerHost: 2 * writers,
-		IdleConnTimeout:     time.Minute,
-	}}
 }
 
 // start starts the processes. They go on until stop, whatever becomes of the demo's own context.
@@ -165,7 +156,7 @@ func (c *demoCluster) watch(ctx context.Context, r *supervised) {
 // nothing of it: the record can be that of an earlier process.
 func (c *demoCluster) leads(ctx context.Context, r *supervised) (leader, bool) {
 	resp, err := get(ctx, c.client, r.url+"/v1/leader")
-	if err != nil || resp.status != http.StatusOK {
+	if err != nil || resp.Status != http.StatusOK {
 		return leader{}, false
 	}
 	var record struct {
@@ -173,7 +164,7 @@ func (c *demoCluster) leads(ctx context.Context, r *supervised) (leader, bool) {
 		Epoch  uint64    `json:"epoch"`
 		Since  time.Time `json:"since"`
 	}
-	if err := json.Unmarshal(resp.body, &record); err != nil || record.Leader != r.name {
+	if err := json.Unmarshal(resp.Body, &record); err != nil || record.Leader != r.name {
 		return leader{}, false
 	}
 	return leader{r.name, record.Epoch, record.Since}, succeeds(ctx, c.client, r.url+"/leaderz")
@@ -214,30 +205,13 @@ func (l *leadership) seen(now leader, at time.Time) {
 	l.current, l.last = now, at
 }
 
-// response is what came of a request.
-type response struct {
-	status int
-	header http.Header
-	body   []byte
-}
-
 // get makes a short request: about whether and how a replica lives.
-func get(ctx context.Context, client *http.Client, url string) (response, error) {
+func get(ctx context.Context, connections *http.Client, url string) (client.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return response{}, err
+		return client.Answer{}, err
 	}
-	return send(client, req)
-}
-
-func send(client *http.Client, req *http.Request) (response, error) {
-	resp, err := client.Do(req)
-	if err != nil {
-		return response{}, err
-	}
-	defer func() { _ = resp.Body.Close() }() // it has been read
-	body, err := io.ReadAll(io.LimitReader(resp.Body, mebibyte))
-	return response{resp.StatusCode, resp.Header, body}, err
+	return client.Send(connections, req)
 }

@@ -183,5 +183,5 @@ func (r *supervised) lastWords() string {
 // succeeds tells whether a GET is answered with 200.
 func succeeds(ctx context.Context, client *http.Client, url string) bool {
 	resp, err := get(ctx, client, url)
-	return err == nil && resp.status == http.StatusOK
+	return err == nil && resp.Status == http.StatusOK
 }

@@ -138,11 +138,16 @@ func (s *screen) report(o outcome) {
 // count shows the first few of what should be none.
 func (s *screen) count(what []string) string {
 	const most = 5
-	if len(what) == 0 {
+	return s.number(int64(len(what)), what[:min(most, len(what))]...)
+}
+
+// number is of what should be none, with examples.
+func (s *screen) number(n int64, examples ...string) string {
+	if n == 0 {
 		return s.paint(green, "0")
 	}
-	text := s.paint(red, fmt.Sprint(len(what)))
-	for _, one := range what[:min(most, len(what))] {
+	text := s.paint(red, fmt.Sprint(n))
+	for _, one := range examples {
 		text += "\n    " + one
 	}
 	return text

@@ -1,17 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"net/http"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/leasehold/leasehold/internal/client"
 )
 
 const (
@@ -19,30 +17,23 @@ const (
 	writesASecond = 200
 	// writeDeadline is how long a write is tried, and a read when it is read back.
 	writeDeadline = 15 * time.Second
-	// triedAgain is the pause after an attempt whose answer names none.
-	triedAgain = 100 * time.Millisecond
 )
 
 // writer is a few clients that write one numbered value after another, in turn to each of the targets. A write
 // is tried again, under its one idempotency key, as the API asks for.
 type writer struct {
-	client  *http.Client
-	targets []string
-	prefix  string // of the keys: no two runs share it
-	tally   tally
+	client *client.Client
+	prefix string // of the keys: no two runs share it
+	tally  tally
 }
 
-func newWriter(client *http.Client, targets []string) *writer {
+func newWriter(c *client.Client) *writer {
 	id := make([]byte, 4)
 	_, _ = rand.Read(id) // never fails (crypto/rand)
-	return &writer{client: client, targets: targets, prefix: fmt.Sprintf("demo/%x/", id)}
+	return &writer{client: c, prefix: fmt.Sprintf("demo/%x/", id)}
 }
 
 func (w *writer) key(number int) string { return fmt.Sprintf("%s%06d", w.prefix, number) }
-
-func (w *writer) url(number, attempt int) string {
-	return w.targets[(number+attempt)%len(w.targets)] + "/v1/kv/" + w.key(number)
-}
 
 // value is different for each number and run.
 func (w *writer) value(number int) string { return "value of " + w.key(number) }
@@ -109,67 +100,15 @@ func hand(ctx context.Context, numbers chan<- int, end <-chan struct{}) {
 func (w *writer) write(ctx context.Context, number int) {
 	ctx, cancel := context.WithTimeout(ctx, writeDeadline)
 	defer cancel()
-	var reasons []string
-	for attempt := 0; ; attempt++ {
-		a := w.attempt(ctx, number, attempt)
-		if a.acknowledged {
-			w.tally.acknowledge(number, time.Now(), a.epoch)
-			return
-		}
-		reasons = append(reasons, a.reason)
-		if !a.again || !pause(ctx, a.after) {
-			w.tally.fail(fmt.Sprintf("%s: %s", w.key(number), strings.Join(slices.Compact(reasons), "; then ")))
-			return
-		}
-	}
-}
-
-// answer is what an attempt came to.
-type answer struct {
-	acknowledged bool
-	epoch        uint64 // under which the write was decided
-
-	again  bool // it may be sent again
-	after  time.Duration
-	reason string
-}
-
-func (w *writer) attempt(ctx context.Context, number, attempt int) answer {
-	url := w.url(number, attempt)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, strings.NewReader(w.value(number)))
+	applied, err := w.client.Put(ctx, client.Write{
+		Key: w.key(number), Value: []byte(w.value(number)), First: number,
+		IdempotencyKey: strings.ReplaceAll(w.key(number), "/", "-"),
+	})
 	if err != nil {
-		return answer{reason: err.Error()}
+		w.tally.fail(fmt.Sprintf("%s: %v", w.key(number), err))
+		return
 	}
-	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
-	req.Header.Set("Idempotency-Key", strings.ReplaceAll(w.key(number), "/", "-"))
-	resp, err := send(w.client, req)
-	if err != nil {
-		return answer{again: true, after: triedAgain, reason: err.Error()}
-	}
-	if resp.status == http.StatusOK {
-		epoch, _ := strconv.ParseUint(resp.header.Get("Leasehold-Epoch"), 10, 64) // 0 is no newer one
-		return answer{acknowledged: true, epoch: epoch}
-	}
-	again, after := mayRetry(resp)
-	return answer{again: again, after: after, reason: url + ": " + describe(resp)}
-}
-
-// mayRetry says whether the API asks for a request to be sent again, and when: after what Retry-After says, and
-// after a 504, whose outcome is unknown and can be learned in that way.
-func mayRetry(resp response) (again bool, after time.Duration) {
-	if seconds, err := strconv.Atoi(resp.header.Get("Retry-After")); err == nil {
-		return true, time.Duration(seconds) * time.Second
-	}
-	return resp.status == http.StatusGatewayTimeout, triedAgain
-}
-
-// describe is the status and the problem's detail.
-func describe(resp response) string {
-	var problem struct {
-		Detail string `json:"detail"`
-	}
-	_ = json.Unmarshal(resp.body, &problem) // without a detail the status has to do
-	return strings.TrimSpace(fmt.Sprintf("%d %s", resp.status, problem.Detail))
+	w.tally.acknowledge(number, time.Now(), applied.Epoch)
 }
 
 // check reads back every acknowledged write, linearizably, and returns those that are lost. The error is one of
@@ -208,26 +147,14 @@ func (w *writer) check(ctx context.Context) (lost []string, err error) {
 func (w *writer) read(ctx context.Context, number int) (found string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, writeDeadline)
 	defer cancel()
-	for attempt := 0; ; attempt++ {
-		url := w.url(number, attempt) + "?consistency=linearizable"
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-		if err != nil {
-			return "", err
-		}
-		resp, err := send(w.client, req)
-		switch {
-		case err == nil && resp.status == http.StatusNotFound:
-			return "it is not there", nil
-		case err == nil && resp.status == http.StatusOK:
-			if !bytes.Equal(resp.body, []byte(w.value(number))) {
-				return fmt.Sprintf("its value is %q", resp.body), nil
-			}
-			return "", nil
-		case err == nil:
-			err = fmt.Errorf("%s: %s", url, describe(resp))
-		}
-		if !pause(ctx, triedAgain) {
-			return "", fmt.Errorf("an acknowledged write could not be read back within %s: %w", writeDeadline, err)
-		}
+	v, err := w.client.Get(ctx, client.Read{Key: w.key(number), First: number, Linearizable: true})
+	switch {
+	case errors.Is(err, client.ErrNotFound):
+		return "it is not there", nil
+	case err != nil:
+		return "", fmt.Errorf("an acknowledged write could not be read back within %s: %w", writeDeadline, err)
+	case string(v.Value) != w.value(number):
+		return fmt.Sprintf("its value is %q", v.Value), nil
 	}
+	return "", nil
 }

@@ -7,9 +7,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/leasehold/leasehold/internal/client"
 )
 
 func TestLongestGap(t *testing.T) {
@@ -69,8 +70,7 @@ func TestOutcomeIsAnErrorIfAWriteFailedOrWasLost(t *testing.T) {
 type fakeStore struct {
 	mu     sync.Mutex
 	values map[string]string
-	keys   map[string][]string // idempotency keys seen, by path
-	hinder func(attempt int, w http.ResponseWriter) bool
+	status int // of every write; 0 for success
 }
 
 func (f *fakeStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -85,28 +85,29 @@ func (f *fakeStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, value)
 		return
 	}
-	body, _ := io.ReadAll(r.Body)
-	f.keys[r.URL.Path] = append(f.keys[r.URL.Path], r.Header.Get("Idempotency-Key"))
-	if f.hinder != nil && f.hinder(len(f.keys[r.URL.Path]), w) {
+	if f.status != 0 {
+		w.WriteHeader(f.status)
+		_, _ = io.WriteString(w, `{"detail": "No.", "applied": "no"}`)
 		return
 	}
+	body, _ := io.ReadAll(r.Body)
 	f.values[r.URL.Path] = string(body)
 	w.Header().Set("Leasehold-Epoch", "7")
 }
 
 // newFake makes a store with two addresses, and a writer to it.
-func newFake(t *testing.T, hinder func(attempt int, w http.ResponseWriter) bool) (*fakeStore, *writer) {
+func newFake(t *testing.T) (*fakeStore, *writer) {
 	t.Helper()
-	f := &fakeStore{values: map[string]string{}, keys: map[string][]string{}, hinder: hinder}
+	f := &fakeStore{values: map[string]string{}}
 	var urls []string
 	for range 2 {
 		server := httptest.NewServer(f)
 		t.Cleanup(server.Close)
 		urls = append(urls, server.URL)
 	}
-	w := newWriter(newDemoClient(), urls)
-	t.Cleanup(w.client.CloseIdleConnections)
-	return f, w
+	connections := client.NewHTTP(writers)
+	t.Cleanup(connections.CloseIdleConnections)
+	return f, newWriter(client.New(connections, urls...))
 }
 
 // result is the outcome of the writes so far.
@@ -115,76 +116,21 @@ func (w *writer) result() (o outcome) {
 	return o
 }
 
-func TestWriteIsTriedAgainUnderTheSameKey(t *testing.T) {
+func TestRefusedWriteHasFailed(t *testing.T) {
 	t.Parallel()
-	hindrances := map[string]func(http.ResponseWriter){
-		"503 with Retry-After": func(w http.ResponseWriter) {
-			w.Header().Set("Retry-After", "0")
-			w.WriteHeader(http.StatusServiceUnavailable)
-		},
-		"429 with Retry-After": func(w http.ResponseWriter) {
-			w.Header().Set("Retry-After", "0")
-			w.WriteHeader(http.StatusTooManyRequests)
-		},
-		"504":              func(w http.ResponseWriter) { w.WriteHeader(http.StatusGatewayTimeout) },
-		"connection reset": func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
-	}
-	for name, hinder := range hindrances {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f, w := newFake(t, func(attempt int, rw http.ResponseWriter) bool {
-				if attempt <= 2 {
-					hinder(rw)
-				}
-				return attempt <= 2
-			})
-			w.write(t.Context(), 5)
-			if o := w.result(); len(o.acks) != 1 || len(o.failed) != 0 || w.tally.newestEpoch() != 7 {
-				t.Errorf("%s, epoch %d: %v", o.total(), w.tally.newestEpoch(), o.failed)
-			}
-			for path, keys := range f.keys {
-				if len(keys) < 3 || len(slices.Compact(keys)) != 1 || keys[0] == "" {
-					t.Errorf("%s was sent under the keys %q", path, keys)
-				}
-			}
-		})
-	}
-}
-
-func TestRefusedConnectionGoesToTheOtherReplica(t *testing.T) {
-	t.Parallel()
-	_, w := newFake(t, nil)
-	down := httptest.NewServer(http.NotFoundHandler())
-	down.Close()
-	w.targets[0] = down.URL
+	f, w := newFake(t)
 	w.write(t.Context(), 0)
+	f.status = http.StatusInsufficientStorage
 	w.write(t.Context(), 1)
-	if o := w.result(); len(o.acks) != 2 || len(o.failed) != 0 {
-		t.Errorf("%s: %v", o.total(), o.failed)
-	}
-}
-
-func TestRefusedWriteFailsAtOnce(t *testing.T) {
-	t.Parallel()
-	for _, status := range []int{http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusServiceUnavailable} {
-		var attempts atomic.Int32
-		_, w := newFake(t, func(_ int, rw http.ResponseWriter) bool {
-			attempts.Add(1)
-			rw.WriteHeader(status) // a 503 without Retry-After is not to be tried again
-			_, _ = io.WriteString(rw, `{"detail": "No."}`)
-			return true
-		})
-		w.write(t.Context(), 0)
-		o := w.result()
-		if attempts.Load() != 1 || len(o.failed) != 1 || !strings.Contains(o.failed[0], "No.") {
-			t.Errorf("%d: %d attempts, %s: %v", status, attempts.Load(), o.total(), o.failed)
-		}
+	o := w.result()
+	if len(o.acks) != 1 || w.tally.newestEpoch() != 7 || len(o.failed) != 1 || !strings.HasPrefix(o.failed[0], w.key(1)) || !strings.Contains(o.failed[0], "No.") {
+		t.Errorf("%s, epoch %d: %v", o.total(), w.tally.newestEpoch(), o.failed)
 	}
 }
 
 func TestLostWritesAreFound(t *testing.T) {
 	t.Parallel()
-	f, w := newFake(t, nil)
+	f, w := newFake(t)
 	for number := range 20 {
 		w.write(t.Context(), number)
 	}
@@ -205,7 +151,7 @@ func TestLostWritesAreFound(t *testing.T) {
 
 func TestWritersWriteUntilTheyAreStopped(t *testing.T) {
 	t.Parallel()
-	_, w := newFake(t, nil)
+	_, w := newFake(t)
 	g := w.start(t.Context())
 	eventually(t, func() error {
 		if w.tally.newestEpoch() == 0 || len(w.tally.acknowledged()) < 20 {

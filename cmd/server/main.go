@@ -1,4 +1,5 @@
-// Command server is one replica of Leasehold, or, as "server demo", three of them on this machine.
+// Command server is one replica of Leasehold, or, as "server demo", three of them on this machine; "server load"
+// loads a cluster that runs.
 package main
 
 import (
@@ -21,9 +22,10 @@ const usage = `Leasehold: a replicated key-value service with an elected leader.
 Usage:
   server serve [flags]   run one replica
   server demo [flags]    run three replicas on this machine and show a failover
+  server load [flags]    load a cluster that runs, and say what its clients saw
   server version         print the version
 
-"server serve --help" and "server demo --help" list the flags.
+"server serve --help", "server demo --help" and "server load --help" list the flags.
 `
 
 // usageError is a mistake on the command line: one sentence, exit code 2.
@@ -54,6 +56,12 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 			return err
 		}
 		return runDemo(ctx, cfg, stdout)
+	case "load":
+		cfg, err := parseLoad(args, stdout)
+		if err != nil {
+			return err
+		}
+		return runLoad(ctx, cfg, stdout)
 	case "version", "--version":
 		fmt.Fprintln(stdout, version)
 		return nil
@@ -61,7 +69,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		fmt.Fprint(stdout, usage)
 		return nil
 	case "":
-		return usageError{errors.New(`name a command: "server serve", "server demo" or "server version"`)}
+		return usageError{errors.New(`name a command: "server serve", "server demo", "server load" or "server version"`)}
 	}
 	return usageError{fmt.Errorf(`there is no command %q; "server help" lists them`, command)}
 }
