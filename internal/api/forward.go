@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/leasehold/leasehold/internal/bundle"
 	"github.com/leasehold/leasehold/internal/store"
 )
 
@@ -50,34 +48,22 @@ func (rt *router) forward(sub submission, t target) (answerFunc, error) {
 		case <-ctx.Done():
 		}
 	}()
-	req, err := rt.forwardRequest(ctx, sub, t)
+	var connected atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	req, err := rt.forwardRequest(traced, sub, t)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", store.ErrNotLeading, err)
 	}
-	resp, err := rt.send(req, sub)
+	resp, err := rt.client.Do(req)
 	if err != nil {
-		return nil, rt.unanswered(err)
+		return nil, rt.unanswered(err, connected.Load())
 	}
 	defer func() { _ = resp.Body.Close() }() // it has been read
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxForwardedAnswer))
 	if err != nil {
-		return nil, rt.unanswered(err)
+		return nil, rt.unanswered(err, true)
 	}
 	return rt.relay(resp, body)
-}
-
-// send sends a write together with others. What may take longer than they do, a job or a transfer, goes alone.
-func (rt *router) send(req *http.Request, sub submission) (*http.Response, error) {
-	if _, ok := sub.command.(writeCommand); ok {
-		return rt.bundles.RoundTrip(req)
-	}
-	var connected atomic.Bool
-	traced := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
-	resp, err := rt.client.Do(req.WithContext(traced))
-	if err != nil && !connected.Load() {
-		err = fmt.Errorf("%w: %w", bundle.ErrNotServed, err)
-	}
-	return resp, err
 }
 
 func (rt *router) forwardRequest(ctx context.Context, sub submission, t target) (*http.Request, error) {
@@ -105,9 +91,10 @@ func (rt *router) forwardRequest(ctx context.Context, sub submission, t target) 
 	return req, nil
 }
 
-// unanswered tells what an attempt without an answer means: the outcome is open, unless nothing was sent.
-func (rt *router) unanswered(err error) error {
-	if errors.Is(err, bundle.ErrNotServed) {
+// unanswered tells what an attempt without an answer means: nothing was sent where there never was a
+// connection to the leader, else the outcome is open.
+func (rt *router) unanswered(err error, connected bool) error {
+	if !connected {
 		rt.metrics.forwarded.WithLabelValues("unreachable").Inc()
 		return fmt.Errorf("%w: %w", store.ErrNotLeading, err)
 	}
@@ -115,7 +102,8 @@ func (rt *router) unanswered(err error) error {
 	return fmt.Errorf("%w: %w", store.ErrUnknown, err)
 }
 
-// relay makes the leader's answer ours, unless it says that it did not decide.
+// relay makes the leader's answer ours, unless it says that it did not decide. A refusal for want of room or speed comes
+// with its answer and its error.
 func (rt *router) relay(resp *http.Response, body []byte) (answerFunc, error) {
 	switch resp.Header.Get(headerOutcome) {
 	case outcomeNotLeading:
@@ -129,12 +117,22 @@ func (rt *router) relay(resp *http.Response, body []byte) (answerFunc, error) {
 		return nil, store.ErrUnknown
 	}
 	rt.metrics.forwarded.WithLabelValues("answered").Inc()
+	return rt.answerOf(resp, body), refusalOf(resp)
+}
+
+// refusalOf is why the leader has refused a write that it may take another time; nil if it has not.
+func refusalOf(resp *http.Response) error {
 	switch resp.StatusCode {
 	case http.StatusInsufficientStorage:
-		return nil, store.ErrFull
+		return store.ErrFull
 	case http.StatusTooManyRequests:
-		return nil, store.ErrBusy
+		return store.ErrBusy
 	}
+	return nil
+}
+
+// answerOf makes the leader's answer ours.
+func (rt *router) answerOf(resp *http.Response, body []byte) answerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
 		for _, name := range []string{
@@ -147,5 +145,5 @@ func (rt *router) relay(resp *http.Response, body []byte) (answerFunc, error) {
 		h.Set(headerForwardedBy, rt.cfg.Pod)
 		w.WriteHeader(resp.StatusCode)
 		_, _ = w.Write(body) // a client that is gone cannot be told
-	}, nil
+	}
 }

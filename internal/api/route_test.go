@@ -425,7 +425,8 @@ func TestTheStoresErrorsAreTold(t *testing.T) {
 		s := newSet(t)
 		a, c := s.on("leasehold-0", f), s.on("leasehold-2", believing("leasehold-0", 1))
 		for _, r := range []*replica{a, c} {
-			if p := r.put("/v1/kv/a", "x").is(want.Status).problem(); p.Applied != want.Applied {
+			w := r.put("/v1/kv/a", "x").is(want.Status).has(headerServedBy, a.pod)
+			if p := w.problem(); p.Applied != want.Applied {
 				t.Errorf("%v: applied is %q", err, p.Applied)
 			}
 		}

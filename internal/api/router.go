@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/leasehold/leasehold/internal/bundle"
 	"github.com/leasehold/leasehold/internal/store"
 )
 
@@ -26,7 +25,6 @@ type router struct {
 	cfg     Config
 	metrics *metrics
 	client  *http.Client
-	bundles *bundle.Transport // over the connections of client
 
 	mu   sync.Mutex
 	hint hint
@@ -40,11 +38,7 @@ type hint struct {
 }
 
 func newRouter(cfg Config, m *metrics) *router {
-	client := newForwardClient()
-	return &router{
-		cfg: cfg, metrics: m, client: client,
-		bundles: &bundle.Transport{Base: client.Transport, MaxAnswerBytes: maxForwardedAnswer},
-	}
+	return &router{cfg: cfg, metrics: m, client: newForwardClient()}
 }
 
 // target is where a write is to go. changed is closed when a newer record is known.
@@ -82,7 +76,8 @@ func (rt *router) learn(h hint) {
 }
 
 // deliver has the write decided, here or by the leader, however often leaders change meanwhile, until its
-// context is done. here decides it on this replica.
+// context is done. here decides it on this replica. There is an answer, or an error, or the answer of a leader that refused the write with the error that
+// it means.
 func (rt *router) deliver(sub submission, here func(submission) (answerFunc, error)) (answerFunc, error) {
 	ctx, unknown, rest := sub.request.Context(), false, firstRetry
 	for {
@@ -100,7 +95,7 @@ func (rt *router) deliver(sub submission, here func(submission) (answerFunc, err
 		case unknown && (errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrBusy)):
 			// That this attempt was refused does not say that an earlier one was not applied, or is not yet to be.
 		default:
-			return nil, err
+			return answer, err
 		}
 		timer := time.NewTimer(rest)
 		select {
@@ -118,7 +113,7 @@ func (rt *router) deliver(sub submission, here func(submission) (answerFunc, err
 }
 
 // try makes one attempt. ErrNotLeading means that nothing was applied, ErrUnknown that something may have
-// been; any other error is the answer.
+// been; any other error is the answer, unless there is one.
 func (rt *router) try(sub submission, t target, here func(submission) (answerFunc, error)) (answerFunc, error) {
 	switch t.pod {
 	case "":

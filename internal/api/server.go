@@ -18,7 +18,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
-	"github.com/leasehold/leasehold/internal/bundle"
 	"github.com/leasehold/leasehold/internal/history"
 	"github.com/leasehold/leasehold/internal/jobs"
 	"github.com/leasehold/leasehold/internal/store"
@@ -137,7 +136,7 @@ func (s *Server) Internal() http.Handler {
 	r.Get(StatusPath, s.status)
 	r.Post("/v1/leader/transfer", s.direct(decodeTransfer))
 	s.writes(r, s.direct)
-	return bundle.Handler(r)
+	return r
 }
 
 // newRoutes are no routes yet, but every answer counts, says where it comes from, and explains itself.

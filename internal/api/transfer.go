@@ -31,7 +31,7 @@ func (s *Server) transfer(w http.ResponseWriter, r *http.Request) {
 	t := s.router.target()
 	t.changed = nil // the answer comes after the change that it reports
 	answer, err := s.router.try(sub.with(ctx), t, s.decideHere)
-	if err != nil {
+	if answer == nil {
 		s.fail(w, r, transferFailed(err, t.pod))
 		return
 	}

@@ -48,7 +48,7 @@ func (s *Server) routed(decode decoder) http.HandlerFunc {
 		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.WriteWait)
 		defer cancel()
 		answer, err := s.router.deliver(sub.with(ctx), s.decideHere)
-		if err != nil {
+		if answer == nil {
 			s.fail(w, r, err)
 			return
 		}
