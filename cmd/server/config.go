@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/leasehold/leasehold/internal/api"
 	"github.com/leasehold/leasehold/internal/election"
 	"github.com/leasehold/leasehold/internal/member"
 )
@@ -39,6 +42,7 @@ type serveConfig struct {
 	timing         election.Timing
 
 	writeWait        time.Duration
+	leaderReads      string
 	quota            int64
 	historyRetention time.Duration
 	heartbeat        time.Duration
@@ -86,6 +90,7 @@ func (c *serveConfig) flags() *pflag.FlagSet {
 	f.DurationVar(&c.timing.RetryPeriod, "leader-elect-retry-period", election.DefaultTiming.RetryPeriod, "pause between tries")
 
 	f.DurationVar(&c.writeWait, "write-wait", 10*time.Second, "how long a write waits for a leader and an outcome; 1s to 30s")
+	f.StringVar(&c.leaderReads, "leader-reads", api.ReadsLocal, "what the leader does with reads: local, or have followers answer them by proxy or redirect")
 	f.Int64Var(&c.quota, "quota-bytes", 1024*mebibyte, "size of the store; from 90 % of it on, writes that grow it are refused")
 	f.DurationVar(&c.historyRetention, "history-retention", 5*time.Minute, "how long old revisions can be read and watched; less while the store is over half full")
 	f.DurationVar(&c.heartbeat, "etcd-heartbeat-interval", 100*time.Millisecond, "etcd's heartbeat interval")
@@ -218,6 +223,12 @@ func (c *serveConfig) validateLimits() error {
 	if c.writeWait < time.Second || c.writeWait > maxWriteWait {
 		return fmt.Errorf("--write-wait is %s; it may be 1s to %s", c.writeWait, maxWriteWait)
 	}
+	switch {
+	case !slices.Contains([]string{api.ReadsLocal, api.ReadsProxy, api.ReadsRedirect}, c.leaderReads):
+		return fmt.Errorf("--leader-reads is %q; it may be local, proxy or redirect", c.leaderReads)
+	case c.leaderReads == api.ReadsRedirect && c.peers != "":
+		return errors.New("--leader-reads=redirect sends clients to the pods' DNS names, which --peers does not have; use proxy")
+	}
 	if c.quota < minQuota {
 		return fmt.Errorf("--quota-bytes is %d; it must be at least %d (128 MiB)", c.quota, minQuota)
 	}
@@ -296,6 +307,22 @@ func (c *serveConfig) where() (member.Peers, error) {
 		return member.Peers{}, fmt.Errorf("--name: %w", err)
 	}
 	return peers, nil
+}
+
+// publicURL makes the base URL of a pod's public port: a DNS name is the same for all its ports.
+func (c *serveConfig) publicURL(internalURL func(pod string) (string, error)) func(pod string) (string, error) {
+	return func(pod string) (string, error) {
+		base, err := internalURL(pod)
+		if err != nil {
+			return "", err
+		}
+		u, err := url.Parse(base)
+		if err != nil {
+			return "", err
+		}
+		_, port, err := net.SplitHostPort(c.listen)
+		return "http://" + net.JoinHostPort(u.Hostname(), port), err
+	}
 }
 
 // count is how many replicas there are outside Kubernetes.

@@ -54,6 +54,26 @@ func TestServeDefaults(t *testing.T) {
 	}
 }
 
+// A client of one pod is sent to the same port of another.
+func TestThePublicAddressOfAPod(t *testing.T) {
+	t.Parallel()
+	c, err := parseServe([]string{"--name", "leasehold-0", "--namespace", "n", "--data-dir", "d", "--leader-reads", "redirect"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peers, err := c.where()
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := c.publicURL(peers.InternalURL)
+	if url, err := to("leasehold-1"); url != "http://leasehold-1.leasehold.n.svc:8080" || err != nil {
+		t.Errorf("the address is %q, %v", url, err)
+	}
+	if url, err := to("evil.example.com"); err == nil {
+		t.Errorf("a name that is no pod's has the address %q", url)
+	}
+}
+
 // Every mistake on the command line is one sentence, which names the flag, and exit code 2.
 func TestServeFlagsThatAreWrong(t *testing.T) {
 	t.Parallel()
@@ -100,6 +120,8 @@ func TestServeFlagsThatAreWrong(t *testing.T) {
 		{outside("--etcd-election-timeout", "51s"), "--etcd-election-timeout is 51s; it must be"},
 		{outside("--etcd-heartbeat-interval", "0s"), "--etcd-heartbeat-interval is 0s; it must be at least 1ms"},
 
+		{outside("--leader-reads", "nobody"), `--leader-reads is "nobody"; it may be local, proxy or redirect`},
+		{outside("--leader-reads", "redirect"), "--leader-reads=redirect sends clients to the pods' DNS names, which --peers does not have; use proxy"},
 		{outside("--write-wait", "999ms"), "--write-wait is 999ms; it may be 1s to 30s"},
 		{outside("--write-wait", "31s"), "--write-wait is 31s; it may be 1s to 30s"},
 		{outside("--quota-bytes", "134217727"), "--quota-bytes is 134217727; it must be at least 134217728 (128 MiB)"},

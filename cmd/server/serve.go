@@ -165,7 +165,7 @@ func (r *replica) open(ctx context.Context) error {
 	r.roles = r.newRoles(elected)
 	r.api = api.New(api.Config{
 		Pod: r.cfg.name, BootID: r.bootID, Store: st, Jobs: r.scheduler, Leading: elected.Leading, Vitals: vitalsOf(elected, st),
-		InternalURL: r.peers.InternalURL, Members: r.members, StepDown: elected.StepDown, History: historyOf(st), WriteWait: r.cfg.writeWait, Limits: api.DefaultLimits, Connections: r.public.connections.Load,
+		InternalURL: r.peers.InternalURL, LeaderReads: r.cfg.leaderReads, PublicURL: r.cfg.publicURL(r.peers.InternalURL), Members: r.members, StepDown: elected.StepDown, History: historyOf(st), WriteWait: r.cfg.writeWait, Limits: api.DefaultLimits, Connections: r.public.connections.Load,
 		Log: r.log.Named("api"), Registry: r.registry,
 		Gatherer: prometheus.Gatherers{r.registry, prometheus.DefaultGatherer}, // etcd, Go and process metrics are in the latter
 	})

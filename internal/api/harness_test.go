@@ -37,6 +37,7 @@ type set struct {
 
 	mu       sync.Mutex
 	internal map[string]string
+	replicas []*replica
 }
 
 // newSet makes a set without replicas.
@@ -113,6 +114,9 @@ func (s *set) on(pod string, st Store, options ...func(*Config)) *replica {
 	r.public.Start()
 	r.internal = httptest.NewServer(r.intercepted(r.Internal()))
 	s.reroute(pod, r.internal.URL)
+	s.mu.Lock()
+	s.replicas = append(s.replicas, r)
+	s.mu.Unlock()
 	s.t.Cleanup(r.close)
 	return r
 }

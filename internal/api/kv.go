@@ -32,7 +32,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	o, err := s.readOptions(r, "revision", "consistency")
+	o, err := s.readOptions(r, "revision", "consistency", passedParam)
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -104,7 +104,7 @@ type pageBody struct {
 
 // list answers with a page of entries.
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {
-	o, err := s.readOptions(r, "revision", "consistency", "prefix", "after", "limit")
+	o, err := s.readOptions(r, "revision", "consistency", "prefix", "after", "limit", passedParam)
 	if err != nil {
 		s.fail(w, r, err)
 		return

@@ -9,6 +9,7 @@ type metrics struct {
 	requests  *prometheus.CounterVec
 	seconds   *prometheus.HistogramVec
 	forwarded *prometheus.CounterVec
+	passed    *prometheus.CounterVec
 	held      prometheus.Gauge
 	watches   prometheus.Gauge
 }
@@ -28,6 +29,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		forwarded: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "leasehold_forwards_total",
 			Help: "Writes sent to the leader, by what came back.",
+		}, []string{"result"}),
+		passed: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "leasehold_reads_passed_total",
+			Help: "Reads that the leader was to pass on, by what came of it.",
 		}, []string{"result"}),
 		held: auto.NewGauge(prometheus.GaugeOpts{
 			Name: "leasehold_writes_held",

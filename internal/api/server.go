@@ -8,6 +8,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"log"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -55,6 +56,10 @@ type Config struct {
 	// InternalURL makes the address of another replica's internal listener out of a pod name that it
 	// validates; anything else is an error.
 	InternalURL func(pod string) (string, error)
+	// LeaderReads is ReadsLocal, ReadsProxy or ReadsRedirect.
+	LeaderReads string
+	// PublicURL makes the address of another replica's public listener, as InternalURL does. ReadsRedirect needs it.
+	PublicURL func(pod string) (string, error)
 	// Members lists the replicas' members, for GET /v1/cluster.
 	Members func(ctx context.Context) ([]Member, error)
 	// StepDown gives leadership up to a pod, or to the best one for "": see election.StepDown.
@@ -79,14 +84,18 @@ type Server struct {
 	metrics *metrics
 	router  *router
 	held    *held
-	inUse   chan struct{} // one token a request under way
-	watches chan struct{} // one token a watch
+
+	followers followers
+	inUse     chan struct{} // one token a request under way
+	watches   chan struct{} // one token a watch
 
 	draining atomic.Bool
 	streams  context.Context // ends the watches when the replica drains
 	endAll   context.CancelFunc
 
-	keepAlive, watchWriteLimit time.Duration // the constants, but for tests
+	proxyLog *log.Logger // of what goes wrong when a read is passed on
+
+	keepAlive, watchWriteLimit, passLimit time.Duration // the constants, but for tests
 }
 
 // New makes a Server. Its store is open, which means that a majority has confirmed once what it reads: it is ready.
@@ -99,7 +108,9 @@ func New(cfg Config) *Server {
 		inUse:   make(chan struct{}, cfg.Limits.InFlight),
 		watches: make(chan struct{}, cfg.Limits.Watches),
 
-		keepAlive: keepAlive, watchWriteLimit: watchWriteLimit,
+		proxyLog: zap.NewStdLog(cfg.Log),
+
+		keepAlive: keepAlive, watchWriteLimit: watchWriteLimit, passLimit: passLimit,
 	}
 	s.router = newRouter(cfg, s.metrics)
 	s.streams, s.endAll = context.WithCancel(context.Background())
@@ -115,9 +126,7 @@ func (s *Server) Handler() http.Handler {
 	r.Handle("/metrics", promhttp.HandlerFor(s.cfg.Gatherer, promhttp.HandlerOpts{}))
 	r.Group(func(r chi.Router) {
 		r.Use(s.limit)
-		r.Get("/v1/kv/*", s.get)
-		r.Head("/v1/kv/*", s.get)
-		r.Get("/v1/kv", s.list)
+		s.reads(r, s.passed)
 		r.Get("/v1/watch", s.watch)
 		r.Get("/v1/leader", s.leader)
 		r.Get("/v1/leader/history", s.history)
@@ -129,13 +138,14 @@ func (s *Server) Handler() http.Handler {
 	return r
 }
 
-// Internal is what other replicas ask. A write that arrives here is decided here or refused: it is never
-// forwarded a second time.
+// Internal is what other replicas ask. A write that arrives here is decided here or refused, and a read is answered here:
+// neither is sent on a second time.
 func (s *Server) Internal() http.Handler {
 	r := s.newRoutes()
 	r.Get(StatusPath, s.status)
 	r.Post("/v1/leader/transfer", s.direct(decodeTransfer))
 	s.writes(r, s.direct)
+	s.reads(r, func(local http.HandlerFunc) http.HandlerFunc { return local })
 	return r
 }
 
@@ -171,6 +181,13 @@ func (s *Server) writes(r chi.Router, serve func(decoder) http.HandlerFunc) {
 	r.Delete("/v1/kv/*", serve(s.decodeDelete))
 	r.Post("/v1/kv", serve(s.decodeTransaction))
 	r.Post("/v1/jobs/{name}/run", serve(s.decodeRun))
+}
+
+// reads are the routes of everything that any replica can answer.
+func (s *Server) reads(r chi.Router, serve func(http.HandlerFunc) http.HandlerFunc) {
+	r.Get("/v1/kv/*", serve(s.get))
+	r.Head("/v1/kv/*", serve(s.get))
+	r.Get("/v1/kv", serve(s.list))
 }
 
 // Drain makes the replica not ready and ends the watches. Requests go on being served.
