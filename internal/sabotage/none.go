@@ -1,4 +1,4 @@
-//go:build !sabotage_chain && !sabotage_journal && !sabotage_prune && !sabotage_release && !sabotage_claim && !sabotage_token && !sabotage_read && !sabotage_flag
+//go:build !sabotage_chain && !sabotage_journal && !sabotage_prune && !sabotage_release && !sabotage_claim && !sabotage_token && !sabotage_read && !sabotage_flag && !sabotage_stranger && !sabotage_version
 
 package sabotage
 

@@ -22,4 +22,8 @@ const (
 	Read = which == "read"
 	// Flag sets the atomic flag before, and whether or not, it is found under the mutex that the round goes on.
 	Flag = which == "flag"
+	// Stranger takes another client that holds the lock for one of the replicas.
+	Stranger = which == "stranger"
+	// Version writes the lock's object whatever has become of it since it was read.
+	Version = which == "version"
 )
