@@ -161,23 +161,43 @@ func (l *PairLock) Update(ctx context.Context, record resourcelock.LeaderElectio
 	return l.take(ctx, record)
 }
 
-// take takes or renews both. To have one is to have none: where only the second cannot be had, the first is given back. In a
-// renewal both are tried even if the first is away, because the second may have been lost, which counts for more.
+// take takes or renews both. To have one is to have none: where the second cannot be had, the first is given back.
 func (l *PairLock) take(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	first, second := l.halves[0], l.halves[1]
-	renewal := first.mine
-	errFirst := first.write(ctx, record)
-	if errFirst != nil && (!renewal || !first.Away(errFirst)) {
-		return first.wrap(errFirst)
+	if first.mine && second.mine {
+		return l.renew(ctx, record)
 	}
-	errSecond := second.write(ctx, record)
-	switch {
-	case errSecond == nil || (errFirst != nil && second.Away(errSecond)):
-		return first.wrap(errFirst)
-	case !renewal && !second.Away(errSecond):
+	taken := !first.mine
+	if err := first.write(ctx, record); err != nil {
+		return first.wrap(err)
+	}
+	err := second.write(ctx, record)
+	if err != nil && taken && !second.Away(err) {
 		first.giveBack(ctx, record)
 	}
-	return second.wrap(errSecond)
+	return second.wrap(err)
+}
+
+// renew writes both at once. That one is away counts for less than that the other is lost.
+func (l *PairLock) renew(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	var (
+		writing sync.WaitGroup
+		errs    [2]error
+		away    error
+	)
+	for i, h := range l.halves {
+		writing.Go(func() { errs[i] = h.write(ctx, record) })
+	}
+	writing.Wait()
+	for i, h := range l.halves {
+		switch err := errs[i]; {
+		case err != nil && !h.Away(err):
+			return h.wrap(err)
+		case err != nil:
+			away = h.wrap(err)
+		}
+	}
+	return away
 }
 
 func (h *half) write(ctx context.Context, record resourcelock.LeaderElectionRecord) error {

@@ -48,7 +48,7 @@ type candidate struct {
 	store  *storeClient
 	probed atomic.Int32 // how often it has asked somebody whom it has not met
 	met    map[string]Vitals
-	first  bool         // the store's leadership is with it
+	first  bool // the store's leadership is with it
 	stop   func()
 }
 
