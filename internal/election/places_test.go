@@ -8,9 +8,11 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
@@ -33,7 +35,8 @@ type place struct {
 	remove func()
 	// fill leaves no room for a record; nil where there is no limit.
 	fill func()
-	// api is the API server in this process; nil where there is none.
+	// at is the API server, nil where there is none; and api that in this process, nil where it is none.
+	at  *apiServer
 	api *leasetest.Server
 }
 
@@ -49,9 +52,6 @@ func inPlaces(t *testing.T, test func(p *place)) {
 		})
 		t.Run("real/"+name, func(t *testing.T) {
 			t.Parallel()
-			if os.Getenv("KUBECONFIG") == "" {
-				t.Skip("KUBECONFIG names no cluster to run the same test against")
-			}
 			test(open(t, realAPIServer(t)))
 		})
 	}
@@ -86,15 +86,35 @@ func standIn(t *testing.T) *apiServer {
 	return s
 }
 
+// realAPIServer is that of $KUBECONFIG. What is made there goes when the test ends.
 func realAPIServer(t *testing.T) *apiServer {
 	t.Helper()
+	if os.Getenv("KUBECONFIG") == "" {
+		t.Skip("KUBECONFIG names no cluster to run the same test against")
+	}
 	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := connect(t, config)
 	s.name = fmt.Sprintf("leasehold-test-%d", time.Now().UnixNano())
+	t.Cleanup(func() {
+		for _, resource := range []schema.GroupVersionResource{
+			coordinationv1.SchemeGroupVersion.WithResource("leases"), ConfigMaps().Resource, Secrets().Resource,
+		} {
+			must(t, s.dynamic.Resource(resource).Namespace(s.namespace).Delete(context.Background(), s.name, metav1.DeleteOptions{}))
+		}
+	})
 	return s
+}
+
+// anAPIServer is the one that is named: here, or real.
+func anAPIServer(t *testing.T, name string) *apiServer {
+	t.Helper()
+	if name == "here" {
+		return standIn(t)
+	}
+	return realAPIServer(t)
 }
 
 func connect(t *testing.T, config *rest.Config) *apiServer {
@@ -142,11 +162,8 @@ func leasePlace(t *testing.T, s *apiServer) *place {
 	t.Helper()
 	leases := s.clients.CoordinationV1().Leases(s.namespace)
 	remove := func() { must(t, leases.Delete(context.Background(), s.name, metav1.DeleteOptions{})) }
-	if s.server == nil {
-		t.Cleanup(remove)
-	}
 	return &place{
-		t: t, api: s.server, remove: remove,
+		t: t, at: s, api: s.server, remove: remove,
 		lock: func(pod, boot string) Lock { return s.leaseLock(pod, boot) },
 		foreign: func(record resourcelock.LeaderElectionRecord) {
 			t.Helper()
@@ -186,9 +203,6 @@ func objectPlace(kind ObjectKind) func(*testing.T, *apiServer) *place {
 		t.Helper()
 		objects := s.dynamic.Resource(kind.Resource).Namespace(s.namespace)
 		remove := func() { must(t, objects.Delete(context.Background(), s.name, metav1.DeleteOptions{})) }
-		if s.server == nil {
-			t.Cleanup(remove)
-		}
 		annotate := func(key, text string) {
 			t.Helper()
 			err := retry.OnError(retry.DefaultBackoff, apierrors.IsConflict, func() error {
@@ -219,7 +233,7 @@ func objectPlace(kind ObjectKind) func(*testing.T, *apiServer) *place {
 		}
 		scrawl := func(text string) { annotate(resourcelock.LeaderElectionRecordAnnotationKey, text) }
 		return &place{
-			t: t, api: s.server, remove: remove, scrawl: scrawl,
+			t: t, at: s, api: s.server, remove: remove, scrawl: scrawl,
 			lock:    func(pod, boot string) Lock { return s.objectLock(kind, pod, boot) },
 			foreign: func(record resourcelock.LeaderElectionRecord) { scrawl(plainRecord(t, record)) },
 			fill:    func() { annotate("full", strings.Repeat("x", 256<<10-100)) }, // of what annotations may have together

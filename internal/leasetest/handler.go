@@ -132,13 +132,14 @@ func answer(w http.ResponseWriter, status int, object runtime.Object) {
 	_ = json.NewEncoder(w).Encode(object) // the client has gone, then
 }
 
-// decode reads the body, in any encoding that client-go may choose, into an object of the type T.
-func decode[T runtime.Object](r *http.Request) (object T, err error) {
+// decode reads the body, in any encoding that client-go may choose, into an object of the type T. A body that does not
+// say what it is, as Python's client sends it, is of the kind of the URL.
+func decode[T runtime.Object](r *http.Request, by kind) (object T, err error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
 	if err != nil {
 		return object, err
 	}
-	decoded, _, err := scheme.Codecs.UniversalDeserializer().Decode(body, nil, nil)
+	decoded, _, err := scheme.Codecs.UniversalDeserializer().Decode(body, &by.GroupVersionKind, nil)
 	if err != nil {
 		return object, apierrors.NewBadRequest(err.Error())
 	}
@@ -157,7 +158,7 @@ func (s *Server) get(k kind) func(*http.Request) (runtime.Object, error) {
 
 func (s *Server) create(k kind) func(*http.Request) (runtime.Object, error) {
 	return func(r *http.Request) (runtime.Object, error) {
-		created, err := decode[object](r)
+		created, err := decode[object](r, k)
 		if err != nil {
 			return nil, err
 		}
@@ -167,7 +168,7 @@ func (s *Server) create(k kind) func(*http.Request) (runtime.Object, error) {
 
 func (s *Server) update(k kind) func(*http.Request) (runtime.Object, error) {
 	return func(r *http.Request) (runtime.Object, error) {
-		updated, err := decode[object](r)
+		updated, err := decode[object](r, k)
 		if err != nil {
 			return nil, err
 		}
@@ -215,7 +216,7 @@ func shapeOf(r *http.Request) func(object) runtime.Object {
 }
 
 func (s *Server) createEvent(r *http.Request) (runtime.Object, error) {
-	event, err := decode[*corev1.Event](r)
+	event, err := decode[*corev1.Event](r, kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Event")})
 	if err != nil {
 		return nil, err
 	}

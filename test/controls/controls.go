@@ -53,4 +53,14 @@ var controls = []control{
 		pkg: "./internal/election", test: "TestTheFlagIsOffAfterTheRoundInWhateverOrderTheCallbacksCome/stopped-between-the-claim-and-the-flag",
 		says: "the round is over, and yet the flag of pod-0/boot-0 is on",
 	},
+	{
+		name: "stranger", promise: "Another client's lock is only ever waited out",
+		pkg: "./internal/election", test: "TestAStrangersLockIsOnlyWaitedOut/another_client",
+		says: "a stranger's lock was taken before it had run out",
+	},
+	{
+		name: "version", promise: "An object's lock has one holder",
+		pkg: "./internal/election", test: "TestLocks/AConflictIsReported/here/configmaps",
+		says: "two hold the lock: it was free when both read it, and both took it",
+	},
 }
