@@ -167,6 +167,14 @@ func leasePlace(t *testing.T, s *apiServer) *place {
 		lock: func(pod, boot string) Lock { return s.leaseLock(pod, boot) },
 		foreign: func(record resourcelock.LeaderElectionRecord) {
 			t.Helper()
+			if record.LeaseDurationSeconds == 0 { // which no API server takes: such a Lease names none
+				lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+				lease.Spec.HolderIdentity = &record.HolderIdentity
+				if _, err := leases.Create(t.Context(), lease, metav1.CreateOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
 			plain := &resourcelock.LeaseLock{
 				LeaseMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: s.name}, Client: s.clients.CoordinationV1(),
 				LockConfig: resourcelock.ResourceLockConfig{Identity: record.HolderIdentity},
