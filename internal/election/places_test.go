@@ -69,6 +69,8 @@ type apiServer struct {
 	namespace, name string
 	clients         kubernetes.Interface
 	patient         kubernetes.Interface // for watches
+	hasty           kubernetes.Interface // for elections in an outage
+	hastyObjects    metadata.Interface
 	objects         metadata.Interface
 	watches         metadata.Interface
 	dynamic         dynamic.Interface
@@ -120,7 +122,7 @@ func anAPIServer(t *testing.T, name string) *apiServer {
 func connect(t *testing.T, config *rest.Config) *apiServer {
 	t.Helper()
 	config = rest.CopyConfig(config)
-	config.QPS, config.Timeout = -1, time.Second
+	config.QPS, config.Timeout = -1, 10*time.Second // of no account to what is tested, whatever else the machine does
 	s := &apiServer{t: t, config: config, namespace: "default"}
 	var err error
 	if s.clients, err = kubernetes.NewForConfig(config); err != nil {
@@ -135,6 +137,14 @@ func connect(t *testing.T, config *rest.Config) *apiServer {
 		t.Fatal(err)
 	}
 	if s.objects, err = metadata.NewForConfig(config); err != nil {
+		t.Fatal(err)
+	}
+	hasty := rest.CopyConfig(config)
+	hasty.Timeout = short.RenewDeadline / 2 // an outage has to be noticed in time
+	if s.hasty, err = kubernetes.NewForConfig(hasty); err != nil {
+		t.Fatal(err)
+	}
+	if s.hastyObjects, err = metadata.NewForConfig(hasty); err != nil {
 		t.Fatal(err)
 	}
 	if s.dynamic, err = dynamic.NewForConfig(config); err != nil {

@@ -252,6 +252,7 @@ func outage(p *place) {
 	if p.api == nil {
 		t.Skip("no API server can be taken away here")
 	}
+	p.at.clients, p.at.objects = p.at.hasty, p.at.hastyObjects
 	c := leader(p, asItIs)
 	term := c.Leadership()
 	for _, mode := range []leasetest.Mode{leasetest.Unavailable, leasetest.BlackHole, leasetest.Refused} {
