@@ -337,6 +337,11 @@ func metricsIn(expr string) []string {
 // withMonitoring is a kustomization of the overlay in dir with the component added.
 func withMonitoring(t *testing.T, dir string) string {
 	t.Helper()
+	return withComponents(t, dir, monitoring)
+}
+
+func withComponents(t *testing.T, dir string, components ...string) string {
+	t.Helper()
 	outer := t.TempDir()
 	here, err := os.Getwd()
 	if err != nil {
@@ -346,13 +351,17 @@ func withMonitoring(t *testing.T, dir string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var paths []string
+	for _, c := range components {
+		paths = append(paths, filepath.Join(up, c))
+	}
 	write(t, filepath.Join(outer, "kustomization.yaml"), fmt.Appendf(nil, `
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 namespace: leasehold
 resources: [%s]
 components: [%s]
-`, filepath.Join(up, dir), filepath.Join(up, monitoring)))
+`, filepath.Join(up, dir), strings.Join(paths, ", ")))
 	return outer
 }
 

@@ -23,8 +23,10 @@ import (
 
 // Kinds of lock.
 const (
-	lockLeases = "leases"
-	lockStore  = "store"
+	lockLeases     = "leases"
+	lockConfigMaps = "configmaps"
+	lockSecrets    = "secrets"
+	lockStore      = "store"
 )
 
 // serveConfig is what the flags of "server serve" say.
@@ -37,6 +39,7 @@ type serveConfig struct {
 	listen, listenInternal, listenPeer, listenClient string
 
 	lock           string
+	storesWord     bool
 	leaseName      string
 	leaseNamespace string
 	timing         election.Timing
@@ -82,9 +85,10 @@ func (c *serveConfig) flags() *pflag.FlagSet {
 	f.StringVar(&c.listenPeer, "listen-peer", fmt.Sprintf("0.0.0.0:%d", defaultPeerPort), "address for etcd's own traffic between replicas")
 	f.StringVar(&c.listenClient, "listen-client", "127.0.0.1:2379", "loopback address for a person with etcdctl; empty for none")
 
-	f.StringVar(&c.lock, "leader-elect-resource-lock", "", "where the election is held: leases or store (default leases in Kubernetes, else store)")
-	f.StringVar(&c.leaseName, "leader-elect-resource-name", "leasehold", "name of the Lease")
-	f.StringVar(&c.leaseNamespace, "leader-elect-resource-namespace", "", "namespace of the Lease (default --namespace)")
+	f.StringVar(&c.lock, "leader-elect-resource-lock", "", "where the election is held: leases, configmaps, secrets or store; or two of them, as FIRST,SECOND, both of which a leader holds, to go from one to the other (default leases in Kubernetes, else store)")
+	f.StringVar(&c.leaseName, "leader-elect-resource-name", "leasehold", "name of the Lease, ConfigMap or Secret")
+	f.StringVar(&c.leaseNamespace, "leader-elect-resource-namespace", "", "its namespace (default --namespace)")
+	f.BoolVar(&c.storesWord, "leader-elect-stores-word", true, "lead on while the API server is away, as long as the store says so; false where other clients take part in the election, which do not ask the store")
 	f.DurationVar(&c.timing.LeaseDuration, "leader-elect-lease-duration", election.DefaultTiming.LeaseDuration, "how long the others wait for a silent holder; whole seconds")
 	f.DurationVar(&c.timing.RenewDeadline, "leader-elect-renew-deadline", election.DefaultTiming.RenewDeadline, "how long a holder tries to renew before it gives up")
 	f.DurationVar(&c.timing.RetryPeriod, "leader-elect-retry-period", election.DefaultTiming.RetryPeriod, "pause between tries")
@@ -198,11 +202,8 @@ func (c *serveConfig) validate() error {
 	if c.peers == "" && c.namespace == "" {
 		return errors.New("say where the other replicas are: --namespace (or $POD_NAMESPACE) in Kubernetes, --peers elsewhere")
 	}
-	if c.lock != lockLeases && c.lock != lockStore {
-		return fmt.Errorf("--leader-elect-resource-lock is %q; it may be leases or store", c.lock)
-	}
-	if c.lock == lockLeases && c.leaseNamespace == "" {
-		return errors.New("name the namespace of the Lease, with --leader-elect-resource-namespace or --namespace")
+	if err := c.validateLock(); err != nil {
+		return err
 	}
 	if err := c.timing.Validate(); err != nil {
 		return fmt.Errorf("the flags --leader-elect-… do not fit together: %w", err)
@@ -217,6 +218,32 @@ func (c *serveConfig) validate() error {
 		return err
 	}
 	return c.validateReplicas()
+}
+
+// locks are the kinds of lock that the election is held over: one, or two.
+func (c *serveConfig) locks() []string { return strings.Split(c.lock, ",") }
+
+// lockedByAPI tells whether a lock is kept on an object of the Kubernetes API.
+func (c *serveConfig) lockedByAPI() bool {
+	return slices.ContainsFunc(c.locks(), func(kind string) bool { return kind != lockStore })
+}
+
+func (c *serveConfig) validateLock() error {
+	locks := c.locks()
+	for _, kind := range locks {
+		switch kind {
+		case lockLeases, lockConfigMaps, lockSecrets, lockStore:
+		default:
+			return fmt.Errorf("--leader-elect-resource-lock is %q; it may be leases, configmaps, secrets or store, or two of them such as leases,configmaps", c.lock)
+		}
+	}
+	if len(locks) > 2 || (len(locks) == 2 && locks[0] == locks[1]) {
+		return fmt.Errorf("--leader-elect-resource-lock is %q; it may name two different locks at most", c.lock)
+	}
+	if c.lockedByAPI() && c.leaseNamespace == "" {
+		return errors.New("name the namespace of the lock, with --leader-elect-resource-namespace or --namespace")
+	}
+	return nil
 }
 
 func (c *serveConfig) validateLimits() error {

@@ -126,7 +126,10 @@ func TestServeFlagsThatAreWrong(t *testing.T) {
 		{outside("--write-wait", "31s"), "--write-wait is 31s; it may be 1s to 30s"},
 		{outside("--quota-bytes", "134217727"), "--quota-bytes is 134217727; it must be at least 134217728 (128 MiB)"},
 		{outside("--history-retention", "0s"), "--history-retention is 0s; it must be at least 1s"},
-		{outside("--leader-elect-resource-lock", "file"), `--leader-elect-resource-lock is "file"; it may be leases or store`},
+		{outside("--leader-elect-resource-lock", "file"), `--leader-elect-resource-lock is "file"; it may be leases, configmaps, secrets or store, or two of them such as leases,configmaps`},
+		{outside("--leader-elect-resource-lock", "store,"), `--leader-elect-resource-lock is "store,"; it may be leases, configmaps, secrets or store, or two of them such as leases,configmaps`},
+		{outside("--leader-elect-resource-lock", "store,store"), `--leader-elect-resource-lock is "store,store"; it may name two different locks at most`},
+		{outside("--leader-elect-resource-lock", "leases,secrets,store"), `--leader-elect-resource-lock is "leases,secrets,store"; it may name two different locks at most`},
 		{outside("--leader-elect-lease-duration", "5s"), "the flags --leader-elect-… do not fit together"},
 	} {
 		_, err := parseServe(c.args, io.Discard)

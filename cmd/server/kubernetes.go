@@ -7,11 +7,14 @@ import (
 	"os"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -25,12 +28,17 @@ type kubernetesClients struct {
 	requests kubernetes.Interface
 	watches  kubernetes.Interface
 	events   *events
+
+	// The same for the metadata of any object, and what creates one.
+	objects       metadata.Interface
+	objectWatches metadata.Interface
+	creator       dynamic.Interface
 }
 
-// connectKubernetes makes the clients where they are needed: for the Lease, and for how many replicas the
+// connectKubernetes makes the clients where they are needed: for the lock, and for how many replicas the
 // StatefulSet has. It is nil where neither is.
 func connectKubernetes(cfg serveConfig) (*kubernetesClients, error) {
-	if cfg.lock != lockLeases && cfg.peers != "" {
+	if !cfg.lockedByAPI() && cfg.peers != "" {
 		return nil, nil //nolint:nilnil // no Kubernetes is a way to run
 	}
 	config, err := rest.InClusterConfig()
@@ -41,19 +49,26 @@ func connectKubernetes(cfg serveConfig) (*kubernetesClients, error) {
 		return nil, fmt.Errorf("find the Kubernetes API: %w; run in a cluster, set $KUBECONFIG, or use --leader-elect-resource-lock=store with --peers", err)
 	}
 	config.UserAgent = "leasehold/" + version
-	watches, err := kubernetes.NewForConfig(config)
-	if err != nil {
+	k := &kubernetesClients{}
+	if err := k.connect(config, cfg.timing.RenewDeadline/3); err != nil {
 		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
 	}
+	k.events = newEvents(&typedcorev1.EventSinkImpl{Interface: k.requests.CoreV1().Events(cfg.leaseNamespace)}, cfg.name)
+	return k, nil
+}
+
+// connect makes the clients; each request but a watch has the timeout.
+func (k *kubernetesClients) connect(config *rest.Config, timeout time.Duration) error {
 	short := rest.CopyConfig(config)
-	short.Timeout = cfg.timing.RenewDeadline / 3
+	short.Timeout = timeout
 	short.QPS = -1 // client-go's limit of five a second would have renewals, labels and the resolver wait for each other; what is sent is little
-	requests, err := kubernetes.NewForConfig(short)
-	if err != nil {
-		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
-	}
-	events := newEvents(&typedcorev1.EventSinkImpl{Interface: requests.CoreV1().Events(cfg.leaseNamespace)}, cfg.name)
-	return &kubernetesClients{requests: requests, watches: watches, events: events}, nil
+	var failed [5]error
+	k.watches, failed[0] = kubernetes.NewForConfig(config)
+	k.requests, failed[1] = kubernetes.NewForConfig(short)
+	k.objectWatches, failed[2] = metadata.NewForConfig(config)
+	k.objects, failed[3] = metadata.NewForConfig(short)
+	k.creator, failed[4] = dynamic.NewForConfig(short)
+	return errors.Join(failed[:]...)
 }
 
 // close gives the last Events a moment to go out.
@@ -68,20 +83,45 @@ func (k *kubernetesClients) close() {
 
 // newLock is the lock that the flags name.
 func (r *replica) newLock(client *clientv3.Client) election.Lock {
-	if r.cfg.lock == lockStore {
+	kinds := r.cfg.locks()
+	lock := r.newLockOf(kinds[0], client)
+	if len(kinds) > 1 {
+		lock = election.NewPairLock(lock, r.newLockOf(kinds[1], client), r.bootID)
+	}
+	if !r.cfg.storesWord {
+		lock = election.NewStrictLock(lock)
+	}
+	return lock
+}
+
+func (r *replica) newLockOf(kind string, client *clientv3.Client) election.Lock {
+	switch kind {
+	case lockStore:
 		return election.NewStoreLock(election.StoreLockConfig{
 			KV: client, Watcher: client, Key: store.LockKey, Pod: r.cfg.name, BootID: r.bootID,
 		})
+	case lockConfigMaps:
+		return r.newObjectLock(election.ConfigMaps())
+	case lockSecrets:
+		return r.newObjectLock(election.Secrets())
+	default:
+		return election.NewLeaseLock(election.LeaseLockConfig{
+			Namespace: r.cfg.leaseNamespace, Name: r.cfg.leaseName, Pod: r.cfg.name, BootID: r.bootID,
+			Leases: r.kube.requests.CoordinationV1(), Watches: r.kube.watches.CoordinationV1(), Events: r.kube.events,
+		})
 	}
-	return election.NewLeaseLock(election.LeaseLockConfig{
-		Namespace: r.cfg.leaseNamespace, Name: r.cfg.leaseName, Pod: r.cfg.name, BootID: r.bootID,
-		Leases: r.kube.requests.CoordinationV1(), Watches: r.kube.watches.CoordinationV1(), Events: r.kube.events,
+}
+
+func (r *replica) newObjectLock(kind election.ObjectKind) election.Lock {
+	return election.NewObjectLock(election.ObjectLockConfig{
+		Kind: kind, Namespace: r.cfg.leaseNamespace, Name: r.cfg.leaseName, Pod: r.cfg.name, BootID: r.bootID,
+		Objects: r.kube.objects, Watches: r.kube.objectWatches, Creator: r.kube.creator, Events: r.kube.events,
 	})
 }
 
 // newRoles makes what labels the pods; it is nil where the replicas are no pods, or the election is not Kubernetes'.
 func (r *replica) newRoles(elected *election.Election) *role.Labeler {
-	if r.cfg.lock != lockLeases || r.cfg.peers != "" {
+	if !r.cfg.lockedByAPI() || r.cfg.peers != "" {
 		return nil
 	}
 	return role.New(role.Config{

@@ -7,9 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
 )
 
@@ -189,10 +188,11 @@ func TestWatchTellsOfEveryChange(t *testing.T) {
 
 func TestTheLeaseHasAnEventForEachChange(t *testing.T) {
 	t.Parallel()
-	s := fakeAPIServer(t)
+	s := standIn(t)
 	events := record.NewFakeRecorder(10)
 	lock := NewLeaseLock(LeaseLockConfig{
-		Namespace: s.namespace, Name: s.name, Pod: "pod-0", BootID: "boot-a", Leases: s.leases, Watches: s.leases, Events: events,
+		Namespace: s.namespace, Name: s.name, Pod: "pod-0", BootID: "boot-a",
+		Leases: s.clients.CoordinationV1(), Watches: s.clients.CoordinationV1(), Events: events,
 	})
 	create(t, lock, "pod-0")
 	lock.RecordEvent("became leader") // client-go's own
@@ -213,22 +213,39 @@ func TestTheLeaseHasAnEventForEachChange(t *testing.T) {
 	}
 }
 
-func TestAnEventRefersToTheLease(t *testing.T) {
+// objectRecorder keeps what Events are about.
+type objectRecorder []corev1.ObjectReference
+
+func (r *objectRecorder) Eventf(object runtime.Object, _, _, _ string, _ ...any) {
+	*r = append(*r, *object.(*corev1.ObjectReference)) //nolint:errcheck // it is one
+}
+
+func TestAnEventRefersToTheObjectOfTheLock(t *testing.T) {
 	t.Parallel()
-	s := fakeAPIServer(t)
-	_, err := s.client.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
-		Namespace: s.namespace, Name: s.name, UID: "of-the-lease",
-	}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
+	s := standIn(t)
+	var events objectRecorder
+	lease, configMap := s.leaseLock("pod-0", "boot-a"), s.objectLock(ConfigMaps(), "pod-0", "boot-a")
+	lease.Announce(Change{To: "pod-0"}) // nowhere, and no harm
+	configMap.Announce(Change{To: "pod-0"})
+	lease.events, configMap.cfg.Events = &events, &events
+	NewPairLock(lease, configMap, "boot-a").Announce(Change{To: "pod-0"})
+	create(t, lease, "pod-0")
+	create(t, configMap, "pod-0")
+	NewPairLock(lease, configMap, "boot-a").Announce(Change{To: "pod-0"})
+	want := []corev1.ObjectReference{
+		{APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: s.namespace, Name: s.name},
+		{APIVersion: "v1", Kind: "ConfigMap", Namespace: s.namespace, Name: s.name},
 	}
-	lock := s.lock("pod-0", "boot-a")
-	lock.Announce(Change{To: "pod-0"}) // nowhere, and no harm
-	expectHolder(t, lock, "", "")
-	want := corev1.ObjectReference{
-		APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: s.namespace, Name: s.name, UID: "of-the-lease",
+	for i, got := range events {
+		if known := got.UID != ""; known != (i >= 2) {
+			t.Errorf("the UID is %q", got.UID)
+		}
+		got.UID = ""
+		if got != want[i%2] {
+			t.Errorf("%+v, want %+v", got, want[i%2])
+		}
 	}
-	if got := lock.reference(); *got != want {
-		t.Errorf("%+v, want %+v", *got, want)
+	if len(events) != 4 {
+		t.Errorf("%d Events", len(events))
 	}
 }

@@ -18,7 +18,7 @@ import (
 //   - campaigning or renewing where the store does not answer: who cannot commit must not hold the lock;
 //   - wiping the lock of another holder: after a pause client-go's release does not look whose it is;
 //   - taking a twin (our name under another boot ID) for ourselves;
-//   - obeying any lease duration that the record names.
+//   - obeying any lease duration that the record names, or taking a lock at once whose record names none.
 //
 // It reports the lock of a holder that is gone as released. While the lock cannot be reached, the store's word counts
 // in its place: a renewal, while the leader record is ours; and taking the lock, where its holder is known to be gone.
@@ -82,7 +82,7 @@ func (g *guard) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []
 	if record.HolderIdentity == g.cfg.Pod && boot != g.cfg.BootID {
 		record.HolderIdentity = g.cfg.Pod + "/" + boot
 	}
-	record.LeaseDurationSeconds = min(record.LeaseDurationSeconds, int(maxLeases*g.cfg.Timing.LeaseDuration/time.Second))
+	record.LeaseDurationSeconds = g.duration(record.LeaseDurationSeconds)
 	takenAway := g.setHolder(record.HolderIdentity, false)
 	switch {
 	case v != nil && v.covers(holder), takenAway && g.outlasts(ctx, holder):
@@ -91,6 +91,16 @@ func (g *guard) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []
 		g.lost(fmt.Errorf("%w: %q", errTakenAway, record.HolderIdentity))
 	}
 	return &record, raw, nil
+}
+
+// duration is for how long a holder is waited for that names so many seconds. One that names none has as long as we would
+// have: with client-go it would have lost the lock at once.
+func (g *guard) duration(named int) int {
+	own := int(g.cfg.Timing.LeaseDuration / time.Second)
+	if named <= 0 {
+		return own
+	}
+	return min(named, maxLeases*own)
 }
 
 // beginRead returns the verdict by which a round that has not won goes.
@@ -135,8 +145,11 @@ func (g *guard) onStoresWord() (*resourcelock.LeaderElectionRecord, []byte, erro
 }
 
 // outlasts tells whether the record is ours while the lock is free, or its holder's that is gone: the holder is one
-// that could not be told, or could not give the lock up. Then the lock is ours to take again.
+// that could not be told, or could not give the lock up. Then the lock is ours to take again. Never a stranger's.
 func (g *guard) outlasts(ctx context.Context, holder process) bool {
+	if holder.stranger() {
+		return false
+	}
 	record, _ := g.cfg.Store.Record()
 	return (g.ours(record) || g.unclaimed(record)) && (holder.pod == "" || g.takeover.e.probe(ctx, holder, record, probePatience) != "")
 }

@@ -2,10 +2,9 @@ package election
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"net"
-	"net/http"
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -13,15 +12,41 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// BootAnnotation is where the holder of the Lease writes its boot ID.
-const BootAnnotation = "leasehold.dev/boot-id"
+// bootAnnotation is where the holder of the Lease writes its boot ID, and by which write of the Lease: other clients leave
+// the annotation as it is when they take the Lease, and must not pass for one of us.
+const bootAnnotation = "leasehold.dev/boot-id"
+
+// BootOf is the boot ID under which the Lease was written, "" if it was by somebody who has none.
+func BootOf(lease *coordinationv1.Lease) string {
+	mark := lease.Annotations[bootAnnotation]
+	boot, _, _ := strings.Cut(mark, " ")
+	if mark != bootMark(boot, lease) {
+		return ""
+	}
+	return boot
+}
+
+// SetBoot marks the Lease as written under the boot ID, by its holder and the time of its renewal.
+func SetBoot(lease *coordinationv1.Lease, boot string) {
+	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, bootAnnotation, bootMark(boot, lease))
+}
+
+func bootMark(boot string, lease *coordinationv1.Lease) string {
+	holder, renewed := "", time.Time{}
+	if lease.Spec.HolderIdentity != nil {
+		holder = *lease.Spec.HolderIdentity
+	}
+	if lease.Spec.RenewTime != nil {
+		renewed = lease.Spec.RenewTime.Time
+	}
+	return fmt.Sprintf("%s %s %s", boot, renewed.UTC().Format(metav1.RFC3339Micro), holder)
+}
 
 // LeaseLock is client-go's lock on a Lease, with the holder's boot ID as an annotation.
 type LeaseLock struct {
@@ -65,52 +90,15 @@ func (l *LeaseLock) HolderBoot() string {
 	return ""
 }
 
-// Reasons of the Events.
-const (
-	reasonElected = "LeaderElected"
-	reasonStopped = "LeaderStopped"
-)
-
 // Announce implements Lock.
 func (l *LeaseLock) Announce(c Change) {
-	if l.events == nil {
-		return
-	}
-	kind, reason := corev1.EventTypeNormal, reasonElected
-	if c.To == "" {
-		reason = reasonStopped
-	}
-	if c.Amiss() {
-		kind = corev1.EventTypeWarning
-	}
-	l.events.Eventf(l.reference(), kind, reason, "%s", c)
-}
-
-// reference refers to the Lease, with the UID by which "kubectl describe" finds its Events.
-func (l *LeaseLock) reference() *corev1.ObjectReference {
-	ref := &corev1.ObjectReference{
+	announce(l.events, c, corev1.ObjectReference{
 		APIVersion: coordinationv1.SchemeGroupVersion.String(), Kind: "Lease", Namespace: l.LeaseMeta.Namespace, Name: l.LeaseMeta.Name,
-	}
-	if uid := l.boot.uid.Load(); uid != nil {
-		ref.UID = *uid
-	}
-	return ref
+	}, l.boot.uid.Load())
 }
 
-// Away implements Lock: no answer, or one that says that the API server cannot give one. What it refuses is a word
-// about the lock, and a missing permission must not pass for an outage.
-func (l *LeaseLock) Away(err error) bool {
-	var status apierrors.APIStatus
-	if errors.As(err, &status) {
-		code := status.Status().Code
-		return code >= http.StatusInternalServerError || code == http.StatusTooManyRequests
-	}
-	if errors.Is(err, context.Canceled) || errors.As(err, new(*tls.CertificateVerificationError)) {
-		return false // we have given up ourselves, or are not to trust who answers
-	}
-	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded)
-}
+// Away implements Lock.
+func (l *LeaseLock) Away(err error) bool { return apiServerAway(err) }
 
 // Update implements resourcelock.Interface. A Lease that was never read, because the API server was away when the
 // lock was taken, is read first, and then in conflict with what was taken for granted.
@@ -125,22 +113,10 @@ func (l *LeaseLock) Update(ctx context.Context, record resourcelock.LeaderElecti
 }
 
 // Watch implements Lock. A watch that ends is begun again; it then starts with the Lease as it is.
-func (l *LeaseLock) Watch(ctx context.Context) <-chan string {
-	holders := make(chan string)
-	go func() {
-		defer close(holders)
-		for ctx.Err() == nil {
-			l.watchOnce(ctx, holders)
-			waitChanged(ctx, nil, time.Second)
-		}
-	}()
-	return holders
-}
+func (l *LeaseLock) Watch(ctx context.Context) <-chan string { return watchAgain(ctx, l.watchOnce) }
 
 func (l *LeaseLock) watchOnce(ctx context.Context, holders chan<- string) {
-	w, err := l.watch.Watch(ctx, metav1.ListOptions{
-		FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, l.LeaseMeta.Name).String(),
-	})
+	w, err := l.watch.Watch(ctx, onlyName(l.LeaseMeta.Name))
 	if err != nil {
 		return // the elector's own polling is the fallback, and reports what is wrong
 	}
@@ -185,7 +161,7 @@ type bootLease struct {
 func (l *bootLease) Get(ctx context.Context, name string, o metav1.GetOptions) (*coordinationv1.Lease, error) {
 	lease, err := l.LeaseInterface.Get(ctx, name, o)
 	if err == nil {
-		boot := lease.Annotations[BootAnnotation]
+		boot := BootOf(lease)
 		l.boot.seen.Store(&boot)
 		l.boot.keepUID(lease)
 	}
@@ -193,7 +169,7 @@ func (l *bootLease) Get(ctx context.Context, name string, o metav1.GetOptions) (
 }
 
 func (l *bootLease) Create(ctx context.Context, lease *coordinationv1.Lease, o metav1.CreateOptions) (*coordinationv1.Lease, error) {
-	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, BootAnnotation, l.boot.own)
+	SetBoot(lease, l.boot.own)
 	created, err := l.LeaseInterface.Create(ctx, lease, o)
 	if err == nil {
 		l.boot.keepUID(created)
@@ -202,6 +178,6 @@ func (l *bootLease) Create(ctx context.Context, lease *coordinationv1.Lease, o m
 }
 
 func (l *bootLease) Update(ctx context.Context, lease *coordinationv1.Lease, o metav1.UpdateOptions) (*coordinationv1.Lease, error) {
-	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, BootAnnotation, l.boot.own)
+	SetBoot(lease, l.boot.own)
 	return l.LeaseInterface.Update(ctx, lease, o)
 }

@@ -2,7 +2,6 @@ package election
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -33,11 +32,6 @@ const lockLimit = 2 * time.Second
 
 var lockResource = schema.GroupResource{Group: "leasehold.dev", Resource: "locks"}
 
-type lockRecord struct {
-	resourcelock.LeaderElectionRecord
-	BootID string `json:"bootID"`
-}
-
 // NewStoreLock makes a StoreLock. It talks to nobody yet.
 func NewStoreLock(cfg StoreLockConfig) *StoreLock { return &StoreLock{cfg: cfg} }
 
@@ -52,10 +46,7 @@ func (l *StoreLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord
 		return nil, nil, apierrors.NewNotFound(lockResource, l.cfg.Key)
 	}
 	kv := resp.Kvs[0]
-	var record lockRecord
-	if err := json.Unmarshal(kv.Value, &record); err != nil {
-		return nil, nil, fmt.Errorf("malformed record in %s: %w", l.cfg.Key, err)
-	}
+	record := decodeRecord(kv.Value)
 	l.version, l.boot = kv.ModRevision, record.BootID
 	return &record.LeaderElectionRecord, kv.Value, nil
 }
@@ -89,7 +80,7 @@ func (l *StoreLock) Update(ctx context.Context, record resourcelock.LeaderElecti
 }
 
 func (l *StoreLock) swap(ctx context.Context, version int64, record resourcelock.LeaderElectionRecord) error {
-	value, err := json.Marshal(lockRecord{record, l.cfg.BootID})
+	value, err := encodeRecord(record, l.cfg.BootID)
 	if err != nil {
 		return err
 	}
@@ -113,17 +104,7 @@ func (l *StoreLock) swap(ctx context.Context, version int64, record resourcelock
 func (l *StoreLock) HolderBoot() string { return l.boot }
 
 // Watch implements Lock. A watch that ends is begun again; it starts with the record as it is.
-func (l *StoreLock) Watch(ctx context.Context) <-chan string {
-	holders := make(chan string)
-	go func() {
-		defer close(holders)
-		for ctx.Err() == nil {
-			l.watchOnce(ctx, holders)
-			waitChanged(ctx, nil, time.Second)
-		}
-	}()
-	return holders
-}
+func (l *StoreLock) Watch(ctx context.Context) <-chan string { return watchAgain(ctx, l.watchOnce) }
 
 func (l *StoreLock) watchOnce(ctx context.Context, holders chan<- string) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -145,24 +126,6 @@ func (l *StoreLock) watchOnce(ctx context.Context, holders chan<- string) {
 				return
 			}
 		}
-	}
-}
-
-// holderOf is the holder that the key's value names. A key that is gone or malformed is held by nobody.
-func holderOf(value []byte) string {
-	var record lockRecord
-	if json.Unmarshal(value, &record) != nil {
-		return ""
-	}
-	return record.HolderIdentity
-}
-
-func sendHolder(ctx context.Context, holders chan<- string, holder string) bool {
-	select {
-	case holders <- holder:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

@@ -2,7 +2,6 @@ package election
 
 import (
 	"context"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -64,15 +63,10 @@ type etcd struct {
 func TestStoreLock(t *testing.T) {
 	client := startEtcd(t)
 	for name, test := range map[string]func(*etcd){
-		"TheHolderAndItsBootAreWrittenAndRead":        storeWritesAndReads,
-		"AConflictIsReported":                         storeConflicts,
-		"ALockThatIsThereIsNotCreated":                storeCreatesOnce,
-		"AMalformedRecordIsAnError":                   storeMalformed,
-		"ALostAnswerIsFoundOut":                       storeLostAnswer,
-		"TheWatchSendsTheHolderAndNobodyWhenItIsFree": storeWatch,
-		"TheWatchIsBegunAgainWithWhatItHasMissed":     storeWatchAgain,
-		"ARequestThatHangsHasALimit":                  storeHangs,
-		"AChangeOfEtcdsLeaderIsSatOut":                storePersists,
+		"ALostAnswerIsFoundOut":                   storeLostAnswer,
+		"TheWatchIsBegunAgainWithWhatItHasMissed": storeWatchAgain,
+		"ARequestThatHangsHasALimit":              storeHangs,
+		"AChangeOfEtcdsLeaderIsSatOut":            storePersists,
 	} {
 		t.Run(name, func(t *testing.T) { test(&etcd{t, client, t.Name()}) })
 	}
@@ -80,71 +74,6 @@ func TestStoreLock(t *testing.T) {
 
 func storeLock(client *clientv3.Client, key, pod, boot string) *StoreLock {
 	return NewStoreLock(StoreLockConfig{KV: client.KV, Watcher: client.Watcher, Key: key, Pod: pod, BootID: boot})
-}
-
-func storeWritesAndReads(e *etcd) {
-	t, client, key := e.t, e.client, e.key
-	a, b := storeLock(client, key, "pod-0", "boot-a"), storeLock(client, key, "pod-1", "boot-b")
-	if _, _, err := a.Get(t.Context()); !apierrors.IsNotFound(err) {
-		t.Fatalf("Get: %v, want not found", err)
-	}
-	create(t, a, "pod-0")
-	expectHolder(t, b, "pod-0", "boot-a")
-	update(t, a, "pod-0") // a renewal, on what it has written last
-	expectHolder(t, b, "pod-0", "boot-a")
-	update(t, b, "pod-1")
-	expectHolder(t, a, "pod-1", "boot-b")
-	update(t, a, "")
-	expectHolder(t, b, "", "boot-a")
-	record, _, err := a.Get(t.Context())
-	if want := held(""); err != nil || record.LeaseDurationSeconds != want.LeaseDurationSeconds || record.RenewTime.IsZero() {
-		t.Errorf("%+v, %v", record, err)
-	}
-	if a.Identity() != "pod-0" || a.Describe() != "store/"+key {
-		t.Errorf("%q, %q", a.Identity(), a.Describe())
-	}
-}
-
-func storeConflicts(e *etcd) {
-	t, client, key := e.t, e.client, e.key
-	a, b := storeLock(client, key, "pod-0", "boot-a"), storeLock(client, key, "pod-1", "boot-b")
-	create(t, a, "pod-0")
-	expectHolder(t, b, "pod-0", "boot-a")
-	update(t, a, "pod-0")
-	if err := b.Update(t.Context(), held("pod-1")); !apierrors.IsConflict(err) {
-		t.Errorf("Update on an old revision: %v, want a conflict", err)
-	}
-	if _, err := client.Delete(t.Context(), key); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Update(t.Context(), held("pod-0")); !apierrors.IsConflict(err) {
-		t.Errorf("Update of a key that is gone: %v, want a conflict", err)
-	}
-	if _, _, err := a.Get(t.Context()); !apierrors.IsNotFound(err) {
-		t.Errorf("Get: %v, want not found", err)
-	}
-	create(t, a, "pod-0")
-}
-
-func storeCreatesOnce(e *etcd) {
-	t, client, key := e.t, e.client, e.key
-	create(t, storeLock(client, key, "pod-0", "boot-a"), "pod-0")
-	b := storeLock(client, key, "pod-1", "boot-b")
-	if err := b.Create(t.Context(), held("pod-1")); !apierrors.IsConflict(err) {
-		t.Errorf("Create: %v, want a conflict", err)
-	}
-	expectHolder(t, b, "pod-0", "boot-a")
-}
-
-func storeMalformed(e *etcd) {
-	t, client, key := e.t, e.client, e.key
-	if _, err := client.Put(t.Context(), key, "{"); err != nil {
-		t.Fatal(err)
-	}
-	a := storeLock(client, key, "pod-0", "boot-a")
-	if _, _, err := a.Get(t.Context()); err == nil || apierrors.IsNotFound(err) || !strings.Contains(err.Error(), "malformed") {
-		t.Errorf("Get: %v", err)
-	}
 }
 
 func storeLostAnswer(e *etcd) {
@@ -162,40 +91,6 @@ func storeLostAnswer(e *etcd) {
 	}
 	expectHolder(t, a, "pod-0", "boot-a") // client-go's slow path finds out whose it is
 	update(t, a, "pod-0")
-}
-
-func storeWatch(e *etcd) {
-	t, client, key := e.t, e.client, e.key
-	a := storeLock(client, key, "pod-0", "boot-a")
-	holders := storeLock(client, key, "pod-1", "boot-b").Watch(t.Context())
-	if got := next(t, holders, "none"); got != "" {
-		t.Fatalf("begins with %q", got)
-	}
-	create(t, a, "pod-0")
-	for _, holder := range []string{"pod-0", "pod-7", "", "pod-8"} {
-		if holder != "pod-0" {
-			update(t, a, holder)
-		}
-		if got := next(t, holders, "none"); got != holder {
-			t.Fatalf("sent %q, want %q", got, holder)
-		}
-	}
-	if _, err := client.Delete(t.Context(), key); err != nil {
-		t.Fatal(err)
-	}
-	if got := next(t, holders, "pod-8"); got != "" {
-		t.Errorf("a key that is gone is held by %q", got)
-	}
-	create(t, storeLock(client, key, "pod-0", "boot-a"), "pod-0")
-	if got := next(t, holders, ""); got != "pod-0" {
-		t.Fatalf("sent %q", got)
-	}
-	if _, err := client.Put(t.Context(), key, "{"); err != nil {
-		t.Fatal(err)
-	}
-	if got := next(t, holders, "pod-0"); got != "" {
-		t.Errorf("a malformed record is held by %q", got)
-	}
 }
 
 // cutWatcher ends its first watch without an event.

@@ -10,6 +10,8 @@ import (
 
 	"go.uber.org/zap"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"github.com/leasehold/leasehold/internal/sabotage"
 )
 
 const (
@@ -21,6 +23,10 @@ const (
 
 // process is a pod under a boot ID.
 type process struct{ pod, boot string }
+
+// stranger tells whether it is no replica: another client, which holds the lock by a record without a boot ID. Nobody can
+// ask it, and its silence says nothing, so its lock is only ever waited out.
+func (p process) stranger() bool { return p.pod != "" && p.boot == "" && !sabotage.Stranger }
 
 // verdict says that whoever led, or held the lock, is gone.
 type verdict struct {
@@ -118,9 +124,16 @@ func (t *takeover) run(ctx context.Context) {
 	}
 }
 
-// mayTakeOver tells whether this replica is the one to take over, and does not lead already.
+// mayTakeOver tells whether this replica is the one to take over, does not lead already, and no stranger was the last to be
+// seen to hold the lock.
 func (t *takeover) mayTakeOver() bool {
-	return t.e.cfg.First() && t.e.cfg.Voter() && t.e.idle()
+	return t.e.cfg.First() && t.e.cfg.Voter() && t.e.idle() && !t.strangerHolds()
+}
+
+func (t *takeover) strangerHolds() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.holder.stranger()
 }
 
 // suspects are the processes that have to be gone before this replica may take over: the one that leads by the

@@ -12,11 +12,8 @@ import (
 	"testing"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
 const (
@@ -295,20 +292,6 @@ func TestWhenTheAPIServerIsAway(t *testing.T) {
 		if got := lock.Away(test.err); got != test.away {
 			t.Errorf("%v: away is %t", test.err, got)
 		}
-	}
-}
-
-// A round that won on the store's word has never read the Lease. It must not write it blindly when it is there again.
-func TestALeaseThatWasNeverReadIsReadBeforeItIsWritten(t *testing.T) {
-	t.Parallel()
-	api := fake.NewClientset(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "here", Name: "lock", UID: "1"}}).CoordinationV1()
-	lock := NewLeaseLock(LeaseLockConfig{Namespace: "here", Name: "lock", Pod: "pod-0", BootID: "boot-0", Leases: api, Watches: api})
-	record := resourcelock.LeaderElectionRecord{HolderIdentity: "pod-0", LeaseDurationSeconds: 15}
-	if err := lock.Update(t.Context(), record); !apierrors.IsConflict(err) {
-		t.Fatalf("the first write of an unknown Lease: %v", err)
-	}
-	if err := lock.Update(t.Context(), record); err != nil {
-		t.Errorf("once it is known: %v", err)
 	}
 }
 

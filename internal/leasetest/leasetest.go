@@ -1,8 +1,8 @@
-// Package leasetest stands in for a Kubernetes API server, as far as an election needs one: Leases with their watches,
-// and Events. It can be taken away and given back.
+// Package leasetest stands in for a Kubernetes API server, as far as an election needs one: Leases, ConfigMaps and Secrets
+// with their watches, and Events. It can be taken away and given back.
 //
-// The invariant: a Lease is written only on the condition that nobody has written it since the writer read it. What
-// came in while the server was away is never carried out later.
+// The invariant: an object is written only on the condition that nobody has written it since the writer read it, if the
+// writer says what it has read; a Lease only if he does. What came in while the server was away is never carried out later.
 package leasetest
 
 import (

@@ -3,9 +3,11 @@ package leasetest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/leaderelection"
@@ -129,6 +132,17 @@ func named(name string) *coordinationv1.Lease {
 	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}
 }
 
+// renewed is the Lease with another time: an update that changes nothing is none.
+func renewed(lease *coordinationv1.Lease) *coordinationv1.Lease {
+	lease = lease.DeepCopy()
+	now := metav1.NowMicro()
+	if lease.Spec.RenewTime != nil && !now.After(lease.Spec.RenewTime.Time) {
+		now = metav1.NewMicroTime(lease.Spec.RenewTime.Add(time.Microsecond))
+	}
+	lease.Spec.RenewTime = &now
+	return lease
+}
+
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	leases := connect(t, start(t)).CoordinationV1().Leases(namespace)
@@ -142,7 +156,7 @@ func TestWatch(t *testing.T) {
 	if _, err := leases.Create(t.Context(), named("other"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	second, err := leases.Update(t.Context(), first, metav1.UpdateOptions{})
+	second, err := leases.Update(t.Context(), renewed(first), metav1.UpdateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +184,7 @@ func TestWatchOfForgottenHistoryExpires(t *testing.T) {
 	lease, err := leases.Create(t.Context(), named("lock"), metav1.CreateOptions{})
 	old := lease.ResourceVersion
 	for i := 0; i < 1001 && err == nil; i++ {
-		lease, err = leases.Update(t.Context(), lease, metav1.UpdateOptions{})
+		lease, err = leases.Update(t.Context(), renewed(lease), metav1.UpdateOptions{})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -196,7 +210,7 @@ func TestOutage(t *testing.T) {
 			watched := events(t, connect(t, s).CoordinationV1().Leases(namespace).Watch, metav1.ListOptions{})
 			expect(t, watched, "ADDED "+lease.ResourceVersion)
 			set(t, s, mode)
-			if _, err := leases.Update(t.Context(), lease, metav1.UpdateOptions{}); !isAway(err) {
+			if _, err := leases.Update(t.Context(), renewed(lease), metav1.UpdateOptions{}); !isAway(err) {
 				t.Errorf("update: %v", err)
 			}
 			set(t, s, leasetest.Up)
@@ -210,7 +224,7 @@ func TestOutage(t *testing.T) {
 				}
 				return
 			}
-			if again, err = leases.Update(t.Context(), again, metav1.UpdateOptions{}); err != nil {
+			if again, err = leases.Update(t.Context(), renewed(again), metav1.UpdateOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			expect(t, watched, "MODIFIED "+again.ResourceVersion)
@@ -239,14 +253,14 @@ func TestConflict(t *testing.T) {
 		t.Fatal(err)
 	}
 	set(t, s, leasetest.Conflict)
-	if _, err := leases.Update(t.Context(), lease, metav1.UpdateOptions{}); !apierrors.IsConflict(err) {
+	if _, err := leases.Update(t.Context(), renewed(lease), metav1.UpdateOptions{}); !apierrors.IsConflict(err) {
 		t.Errorf("update: %v", err)
 	}
 	if got, err := leases.Get(t.Context(), "lock", metav1.GetOptions{}); err != nil || got.ResourceVersion != lease.ResourceVersion {
 		t.Errorf("%+v, %v", got, err)
 	}
 	set(t, s, leasetest.Up)
-	if _, err := leases.Update(t.Context(), lease, metav1.UpdateOptions{}); err != nil {
+	if _, err := leases.Update(t.Context(), renewed(lease), metav1.UpdateOptions{}); err != nil {
 		t.Errorf("update after it: %v", err)
 	}
 }
@@ -321,6 +335,48 @@ func TestEventsAreTaken(t *testing.T) {
 	_, err = sink.Patch(t.Context(), "absent", types.StrategicMergePatchType, []byte(`{"count":2}`), metav1.PatchOptions{})
 	if !apierrors.IsNotFound(err) {
 		t.Errorf("patch of an event that is not there: %v", err)
+	}
+}
+
+// A ConfigMap is written by its metadata alone, and the rest of it stays as it is.
+func TestMetadataIsPatchedOnCondition(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	configMaps := connect(t, s).CoreV1().ConfigMaps(namespace)
+	created, err := configMaps.Create(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "lock"}, Data: map[string]string{"color": "blue"},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := metadata.NewForConfig(s.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := client.Resource(corev1.SchemeGroupVersion.WithResource("configmaps")).Namespace(namespace)
+	annotate := func(value, version string) error {
+		patch := fmt.Sprintf(`{"metadata":{"annotations":{"a":%q},"resourceVersion":%q}}`, value, version)
+		_, err := objects.Patch(t.Context(), "lock", types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+		return err
+	}
+	if err := annotate("1", created.ResourceVersion); err != nil {
+		t.Error(err)
+	}
+	if err := annotate("2", created.ResourceVersion); !apierrors.IsConflict(err) {
+		t.Errorf("a patch of what has changed since it was read: %v", err)
+	}
+	got, err := configMaps.Get(t.Context(), "lock", metav1.GetOptions{})
+	if err != nil || got.Annotations["a"] != "1" || got.Data["color"] != "blue" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if err := annotate("1", got.ResourceVersion); err != nil {
+		t.Error(err)
+	}
+	if same, err := objects.Get(t.Context(), "lock", metav1.GetOptions{}); err != nil || same.ResourceVersion != got.ResourceVersion {
+		t.Errorf("a patch that changes nothing makes a version: %+v, %v", same, err)
+	}
+	if err := annotate(strings.Repeat("x", 256<<10), got.ResourceVersion); !apierrors.IsInvalid(err) {
+		t.Errorf("an annotation of 256 KiB: %v", err)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -17,26 +17,32 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// listLeases lists, or watches where the query says so.
-func (s *Server) listLeases(w http.ResponseWriter, r *http.Request) {
-	query := r.URL.Query()
-	match, err := matcher(r.PathValue("namespace"), query.Get("fieldSelector"))
-	if err != nil {
-		fail(w, err)
-		return
+// list lists, or watches where the query says so.
+func (s *Server) list(k kind) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.Query()
+		match, err := matcher(k, r.PathValue("namespace"), query.Get("fieldSelector"))
+		if err != nil {
+			fail(w, err)
+			return
+		}
+		if watching, _ := strconv.ParseBool(query.Get("watch")); watching {
+			s.watch(w, r, match)
+			return
+		}
+		found, version := s.objects.list(match)
+		all := &metav1.List{
+			TypeMeta: metav1.TypeMeta{APIVersion: k.GroupVersion().String(), Kind: k.Kind + "List"},
+			ListMeta: metav1.ListMeta{ResourceVersion: strconv.FormatInt(version, 10)}, Items: []runtime.RawExtension{},
+		}
+		for _, o := range found {
+			all.Items = append(all.Items, runtime.RawExtension{Object: o})
+		}
+		answer(w, http.StatusOK, all)
 	}
-	if watching, _ := strconv.ParseBool(query.Get("watch")); watching {
-		s.watchLeases(w, r, match)
-		return
-	}
-	items, version := s.objects.list(match)
-	answer(w, http.StatusOK, &coordinationv1.LeaseList{
-		TypeMeta: metav1.TypeMeta{APIVersion: leaseType.APIVersion, Kind: "LeaseList"},
-		ListMeta: metav1.ListMeta{ResourceVersion: strconv.FormatInt(version, 10)}, Items: items,
-	})
 }
 
-func matcher(namespace, selector string) (func(*coordinationv1.Lease) bool, error) {
+func matcher(k kind, namespace, selector string) (func(id) bool, error) {
 	selected, err := fields.ParseSelector(selector)
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
@@ -46,12 +52,12 @@ func matcher(namespace, selector string) (func(*coordinationv1.Lease) bool, erro
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("field label not supported: %s", r.Field))
 		}
 	}
-	return func(l *coordinationv1.Lease) bool {
-		return l.Namespace == namespace && selected.Matches(fields.Set{metav1.ObjectNameField: l.Name})
+	return func(name id) bool {
+		return name.kind == k && name.namespace == namespace && selected.Matches(fields.Set{metav1.ObjectNameField: name.name})
 	}, nil
 }
 
-func (s *Server) watchLeases(w http.ResponseWriter, r *http.Request, match func(*coordinationv1.Lease) bool) {
+func (s *Server) watch(w http.ResponseWriter, r *http.Request, match func(id) bool) {
 	query := r.URL.Query()
 	from, err := version(query)
 	if err != nil {
@@ -65,17 +71,19 @@ func (s *Server) watchLeases(w http.ResponseWriter, r *http.Request, match func(
 		defer cancel()
 	}
 	w.Header().Set("Content-Type", runtime.ContentTypeJSON)
-	st := &stream{server: s, out: json.NewEncoder(w), flush: http.NewResponseController(w).Flush, match: match, at: from}
+	st := &stream{
+		server: s, out: json.NewEncoder(w), flush: http.NewResponseController(w).Flush, match: match, shape: shapeOf(r), at: from,
+	}
 	if from == 0 {
 		st.initial()
 	}
 	st.run(ctx)
 }
 
-// version is the resource version that the query names. 0 is none: such a watch starts with the Leases as they are.
+// version is the resource version that the query names. 0 is none: such a watch starts with the objects as they are.
 func version(query url.Values) (int64, error) {
 	if query.Get("sendInitialEvents") != "" {
-		return 0, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "GET", coordinationv1.Resource("leases"), "",
+		return 0, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "GET", corev1.Resource(""), "",
 			"sendInitialEvents is forbidden for watch by this stand-in", 0, false)
 	}
 	text := query.Get("resourceVersion")
@@ -94,14 +102,15 @@ type stream struct {
 	server *Server
 	out    *json.Encoder
 	flush  func() error
-	match  func(*coordinationv1.Lease) bool
+	match  func(id) bool
+	shape  func(object) runtime.Object
 	at     int64 // the resource version up to which everything has been sent
 }
 
 func (st *stream) initial() {
-	leases, at := st.server.objects.list(st.match)
-	for i := range leases {
-		st.send(watch.Added, &leases[i])
+	found, at := st.server.objects.list(st.match)
+	for _, o := range found {
+		st.send(watch.Added, st.shape(o))
 	}
 	st.at = at
 }
@@ -138,8 +147,8 @@ func (st *stream) run(ctx context.Context) {
 
 func (st *stream) sendAll(changes []change) {
 	for _, c := range changes {
-		if st.match(c.lease) {
-			st.send(c.kind, c.lease)
+		if st.match(c.name) {
+			st.send(c.kind, st.shape(c.object))
 		}
 		st.at = c.version
 	}

@@ -24,4 +24,8 @@ const (
 	Flag = which == "flag"
 	// Fsync has etcd leave to the operating system when its log goes to the disk.
 	Fsync = which == "fsync"
+	// Stranger takes another client that holds the lock for one of the replicas.
+	Stranger = which == "stranger"
+	// Version writes the lock's object whatever has become of it since it was read.
+	Version = which == "version"
 )

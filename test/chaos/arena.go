@@ -188,7 +188,7 @@ func (a *arena) leaseNames(ctx context.Context, v lab.View) error {
 	if err != nil {
 		return err
 	}
-	holder, boot := deref(lease.Spec.HolderIdentity), lease.Annotations[election.BootAnnotation]
+	holder, boot := deref(lease.Spec.HolderIdentity), election.BootOf(lease)
 	if holder != v.Leader || boot != v.Boots()[v.Leader] {
 		return fmt.Errorf("%s (%s) leads, but the Lease names %q (%s)", v.Leader, v.Boots()[v.Leader], holder, boot)
 	}

@@ -18,13 +18,13 @@ import (
 
 func leaseFaults() []fault {
 	return []fault{
-		{"lease-evil", "the Lease names a host outside of the set as its holder: no request goes there", evil},
+		{"lease-evil", "the Lease names a host outside of the set as its holder: no request goes there, and its lease is waited out", evil},
 		{"lease-long", "the Lease says that it lasts for 68 years", poisoned(func(_ *strike, l *coordinationv1.Lease) {
 			long := int32(math.MaxInt32)
 			l.Spec.LeaseDurationSeconds = &long
 		})},
 		{"lease-boot", "the Lease names the leader, but another process of it", poisoned(func(_ *strike, l *coordinationv1.Lease) {
-			metav1.SetMetaDataAnnotation(&l.ObjectMeta, election.BootAnnotation, "0000000000000000")
+			election.SetBoot(l, "0000000000000000")
 		})},
 		{"lease-deleted", "the Lease is deleted", deleted},
 	}
@@ -61,7 +61,6 @@ func (s *strike) poison(ctx context.Context, change func(*strike, *coordinationv
 			return e
 		}
 		change(s, lease)
-		lease.Spec.RenewTime = &metav1.MicroTime{Time: time.Now()}
 		if _, err = s.leases.Update(ctx, lease, metav1.UpdateOptions{}); !apierrors.IsConflict(err) {
 			return err
 		}

@@ -58,4 +58,14 @@ var controls = []control{
 		pkg: "./internal/member", test: "TestAWriteIsOnTheDisksOfAMajority",
 		says: "20 writes were acknowledged after 0 times that a log was brought to its disk",
 	},
+	{
+		name: "stranger", promise: "Another client's lock is only ever waited out",
+		pkg: "./internal/election", test: "TestAStrangersLockIsOnlyWaitedOut/another_client",
+		says: "a stranger's lock was taken before it had run out",
+	},
+	{
+		name: "version", promise: "An object's lock has one holder",
+		pkg: "./internal/election", test: "TestLocks/AConflictIsReported/here/configmaps",
+		says: "two hold the lock: it was free when both read it, and both took it",
+	},
 }

@@ -284,9 +284,11 @@ func heartbeatsNeverGoBack(t *testing.T, from string) {
 	}
 }
 
+func hooked() bool { return os.Getenv("E2E_HOOK") != "" }
+
 func needHook(t *testing.T) {
 	t.Helper()
-	if os.Getenv("E2E_HOOK") == "" {
+	if !hooked() {
 		t.Skip("this needs a command that cuts and freezes nodes; E2E_HOOK names one")
 	}
 }

@@ -216,7 +216,7 @@ func nodes(t *testing.T) (names []string) {
 func leader(t *testing.T) (name string) {
 	t.Helper()
 	eventually(t, func(ctx context.Context) (err error) {
-		if name, err = set.leaseHolder(ctx); err != nil || name == "" {
+		if name, err = set.lockHolder(ctx); err != nil || name == "" {
 			return fmt.Errorf("nobody holds the Lease: %w", err)
 		}
 		pod, err := set.pod(ctx, name)
@@ -235,7 +235,7 @@ func leader(t *testing.T) (name string) {
 func waitForOtherLeader(t *testing.T, old string) {
 	t.Helper()
 	eventually(t, func(ctx context.Context) error {
-		holder, err := set.leaseHolder(ctx)
+		holder, err := set.lockHolder(ctx)
 		if err == nil && (holder == "" || holder == old) {
 			err = fmt.Errorf("%q holds the Lease", holder)
 		}

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,9 @@ type statefulSet struct {
 	owned     bool // deployed by these tests
 	image     string
 	route     route
+	// lock is what the election is held over; the components are added to the manifests for it.
+	lock       string
+	components []string
 }
 
 func newStatefulSet(config *rest.Config) (*statefulSet, error) {
@@ -47,7 +51,7 @@ func newStatefulSet(config *rest.Config) (*statefulSet, error) {
 		return nil, err
 	}
 	s := &statefulSet{
-		kube: kube, namespace: "leasehold-e2e", owned: true, image: cmp.Or(os.Getenv("E2E_IMAGE"), "leasehold:dev"),
+		kube: kube, namespace: "leasehold-e2e", owned: true, lock: "leases", image: cmp.Or(os.Getenv("E2E_IMAGE"), "leasehold:dev"),
 		route: route{api: config},
 	}
 	if ns := os.Getenv("E2E_DEPLOYED"); ns != "" {
@@ -95,10 +99,26 @@ func (s *statefulSet) manifests(ctx context.Context, image string) (string, erro
 		name, tag = image[:colon], image[colon+1:]
 	}
 	kustomization := fmt.Sprintf("namespace: %s\nresources: [%q]\nimages: [{name: leasehold, newName: %q, newTag: %q}]\n", s.namespace, overlay, name, tag)
+	if len(s.components) > 0 {
+		kustomization += s.lockKustomization(overlay)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
 		return "", err
 	}
 	return s.kubectl(ctx, "kustomize", dir)
+}
+
+// lockKustomization adds the components, and the flag after theirs.
+func (s *statefulSet) lockKustomization(overlay string) string {
+	var components []string
+	for _, c := range s.components {
+		components = append(components, strconv.Quote(filepath.Join(overlay, "..", "..", "components", c)))
+	}
+	return fmt.Sprintf(`components: [%s]
+patches:
+  - target: {kind: StatefulSet, name: %s}
+    patch: '[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--leader-elect-resource-lock=%s"}]'
+`, strings.Join(components, ", "), setName, s.lock)
 }
 
 // deploy applies the manifests and waits until every replica is ready and one leads.
@@ -211,7 +231,7 @@ type clusterBody struct {
 }
 
 // healthy returns why not all of n replicas are ready voters that see each other, name the same leader, and only
-// that one says that it leads, holds the Lease, and has the leader's label.
+// that one says that it leads, holds the lock, and has the leader's label.
 func (s *statefulSet) healthy(ctx context.Context, n int) error {
 	if err := s.podsReady(ctx, n); err != nil {
 		return err
@@ -257,19 +277,11 @@ func (s *statefulSet) onlyLeader(ctx context.Context, pods []corev1.Pod, leader 
 			return fmt.Errorf("%s leads, but the label of %s says %q", leader, p.Name, labeled)
 		}
 	}
-	holder, err := s.leaseHolder(ctx)
+	holder, err := s.lockHolder(ctx)
 	if err == nil && holder != leader {
-		return fmt.Errorf("%s leads, but %q holds the Lease", leader, holder)
+		return fmt.Errorf("%s leads, but %q holds the lock", leader, holder)
 	}
 	return err
-}
-
-func (s *statefulSet) leaseHolder(ctx context.Context) (string, error) {
-	lease, err := s.kube.CoordinationV1().Leases(s.namespace).Get(ctx, setName, metav1.GetOptions{})
-	if err != nil || lease.Spec.HolderIdentity == nil {
-		return "", err
-	}
-	return *lease.Spec.HolderIdentity, nil
 }
 
 // freeVolumes lets the hook do what a provisioner would, where there is none.

@@ -1,0 +1,5 @@
+//go:build sabotage_stranger
+
+package sabotage
+
+const which = "stranger"

@@ -1,0 +1,5 @@
+//go:build sabotage_version
+
+package sabotage
+
+const which = "version"
