@@ -548,7 +548,7 @@ func TestAForwardedWriteIsRefusedWhereItDoesNotBelong(t *testing.T) {
 		}
 	}
 	a.forwarded(http.MethodPut, "/v1/kv/a", "x", key, epoch(5), until(time.Second)).is(http.StatusOK)
-	a.forwarded(http.MethodGet, "/v1/kv/a", "").is(http.StatusMethodNotAllowed)
+	a.forwarded(http.MethodPatch, "/v1/kv/a", "").is(http.StatusMethodNotAllowed)
 	a.forwarded(http.MethodGet, "/v1/cluster", "").is(http.StatusNotFound)
 }
 
