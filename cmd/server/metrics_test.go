@@ -16,9 +16,10 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 	t.Parallel()
 	skipShort(t)
 	documented := documentedMetrics(t)
-	c := startCluster(t, 3)
+	c := startClusterWith(t, 3, "--leader-reads", "proxy")
 	for i, n := range c.nodes {
 		n.must(http.StatusOK, "PUT", fmt.Sprintf("/v1/kv/%d", i), "written through each")
+		n.must(http.StatusOK, "GET", fmt.Sprintf("/v1/kv/%d?consistency=linearizable", i), "")
 	}
 	eventually(t, func() error { // jobs run once a replica has led for a moment
 		shown := c.shownMetrics()

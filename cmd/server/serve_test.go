@@ -107,7 +107,10 @@ func TestTheEndComesAfterTheRelease(t *testing.T) {
 	var holders []string
 	for resp := range now.member.Client().Watch(ctx, store.LockKey, clientv3.WithRev(1)) {
 		for _, ev := range resp.Events {
-			var lock struct{ HolderIdentity, BootID string }
+			var lock struct {
+				HolderIdentity string
+				BootID         string `json:"leaseholdBootID"`
+			}
 			decodeInto(t, string(ev.Kv.Value), &lock)
 			if lock.HolderIdentity != "" && lock.BootID != first {
 				if len(holders) == 0 || holders[len(holders)-1] != "" {
