@@ -12,7 +12,7 @@ type Vitals struct {
 	BootID string
 	// Epoch is that under which it leads; 0 if it does not.
 	Epoch uint64
-	// Claiming says that it has won the lock and is about to lead.
+	// Claiming says that it has won the lock, and is about to lead or to resign.
 	Claiming bool
 	// Undecided is how long its batch under way has waited for an answer of the store.
 	Undecided time.Duration

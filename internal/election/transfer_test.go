@@ -282,6 +282,28 @@ func TestAHandoverDuringATransferDrains(t *testing.T) {
 	}
 }
 
+// Until the record says that the leader has resigned, which may take a while, it is not taken for one that is gone.
+func TestAHandoverIsNoFailure(t *testing.T) {
+	bubble(t, 2, func(c *cluster) {
+		t := c.t
+		c.moves(func(from *replica) *replica { return c.but(from)[0] })
+		c.start()
+		old := c.leader()
+		next := c.but(old)[0]
+		old.store.set(only("resign", func(_ context.Context, _ call, do func() error) error {
+			time.Sleep(resignLimit / 2)
+			return do()
+		}))
+		if err := old.election.Handover(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		within(t, holdBack+100*time.Millisecond, next.leads)
+		if b := next.election.Leadership().Began; b.Reason != Graceful {
+			t.Errorf("it began with %+v", b)
+		}
+	})
+}
+
 // The process ends whether or not a transfer does.
 func TestAHandoverDoesNotWaitForATransferForEver(t *testing.T) {
 	bubble(t, 2, func(c *cluster) {
