@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -83,6 +84,9 @@ func (g *guard) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []
 		record.HolderIdentity = g.cfg.Pod + "/" + boot
 	}
 	record.LeaseDurationSeconds = g.duration(record.LeaseDurationSeconds)
+	if record.LeaderTransitions < 0 || record.LeaderTransitions >= math.MaxInt32 {
+		record.LeaderTransitions = 0 // client-go adds one, and the API server takes no Lease with less than none
+	}
 	takenAway := g.setHolder(record.HolderIdentity, false)
 	switch {
 	case v != nil && v.covers(holder), takenAway && g.outlasts(ctx, holder):

@@ -24,9 +24,17 @@ type PairLock struct {
 	pod, bootID string
 	halves      [2]*half
 	boot        string // the holder's, as last read
+	both        bool   // both were ours when last written, and nobody else's since
+
+	// Since when, and why, the first was given back because the second could not be had.
+	givenBack time.Time
+	failure   error
 }
 
-// half is one of the locks, as it was last read or written.
+// givenBackRest is how long a pod that has given the first half back leaves it to others.
+const givenBackRest = 4 * time.Second
+
+// half is one of the locks, as it was last read or written. While it is away, what was known of it stands.
 type half struct {
 	Lock
 	record resourcelock.LeaderElectionRecord
@@ -34,7 +42,7 @@ type half struct {
 	absent bool
 	holder process // nobody where it is free
 	mine   bool
-	err    error
+	err    error // of the last read
 }
 
 // NewPairLock makes a lock of two, for a pod under a boot ID. It talks to nobody yet.
@@ -81,6 +89,7 @@ func (l *PairLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord,
 	}
 	record, boot := combine(first, second)
 	l.boot = boot
+	l.both = l.both && !first.foreign() && !second.foreign()
 	return &record, bytes.Join([][]byte{first.text, second.text}, []byte("\n")), nil
 }
 
@@ -104,17 +113,19 @@ func (l *PairLock) unread() error {
 
 func (h *half) read(ctx context.Context, self process) {
 	record, text, err := h.Get(ctx)
-	h.record, h.text, h.holder, h.err = resourcelock.LeaderElectionRecord{}, nil, process{}, err
-	h.absent = apierrors.IsNotFound(err)
-	if err == nil {
-		h.record, h.text = *record, text
+	h.err, h.absent = err, apierrors.IsNotFound(err)
+	switch {
+	case err == nil:
+		h.record, h.text, h.holder = *record, text, process{}
+	case h.absent:
+		h.record, h.text, h.holder = resourcelock.LeaderElectionRecord{}, nil, process{}
+	default:
+		return
 	}
 	if h.record.HolderIdentity != "" {
 		h.holder = process{h.record.HolderIdentity, h.HolderBoot()}
 	}
-	if err == nil || h.absent { // else what was known stands: it may still be ours
-		h.mine = h.holder == self
-	}
+	h.mine = h.holder == self
 }
 
 // foreign tells whether somebody else was seen to hold it.
@@ -161,21 +172,34 @@ func (l *PairLock) Update(ctx context.Context, record resourcelock.LeaderElectio
 	return l.take(ctx, record)
 }
 
-// take takes or renews both. To have one is to have none: where the second cannot be had, the first is given back.
+// take takes or renews both. To have one is to have none: where the second cannot be had, the first is given back, and
+// left to others for a while. Only a pod that had both keeps the first while the second is away. What is not ours has to have
+// been read just before.
 func (l *PairLock) take(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	first, second := l.halves[0], l.halves[1]
 	if first.mine && second.mine {
 		return l.renew(ctx, record)
 	}
-	taken := !first.mine
+	for _, h := range l.halves {
+		if !h.mine && h.err != nil && !h.absent {
+			return h.wrap(h.err)
+		}
+	}
+	if !first.mine && time.Since(l.givenBack) < givenBackRest {
+		return fmt.Errorf("given back for a while: %w", l.failure)
+	}
 	if err := first.write(ctx, record); err != nil {
 		return first.wrap(err)
 	}
-	err := second.write(ctx, record)
-	if err != nil && taken && !second.Away(err) {
+	err := second.wrap(second.write(ctx, record))
+	switch {
+	case err == nil:
+		l.both = true
+	case !l.both || !l.Away(err):
 		first.giveBack(ctx, record)
+		l.both, l.givenBack, l.failure = false, time.Now(), err
 	}
-	return second.wrap(err)
+	return err
 }
 
 // renew writes both at once. That one is away counts for less than that the other is lost.
@@ -208,7 +232,7 @@ func (h *half) write(ctx context.Context, record resourcelock.LeaderElectionReco
 	if err := do(ctx, record); err != nil {
 		return err
 	}
-	h.absent, h.mine = false, record.HolderIdentity != ""
+	h.err, h.absent, h.mine = nil, false, record.HolderIdentity != ""
 	return nil
 }
 
@@ -225,6 +249,7 @@ func (h *half) giveBack(ctx context.Context, taken resourcelock.LeaderElectionRe
 // release frees what is ours of the two, and nothing else.
 func (l *PairLock) release(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	var failed error
+	l.both = false
 	for _, h := range []*half{l.halves[1], l.halves[0]} {
 		if !h.mine {
 			continue
