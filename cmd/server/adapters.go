@@ -98,8 +98,8 @@ func termOf(e *election.Election) func() (*role.Term, <-chan struct{}) {
 // vitalsOf is what this replica answers when it is asked whether it leads.
 func vitalsOf(e *election.Election, st *store.Store) func() api.Vitals {
 	return func() api.Vitals {
-		epoch, claiming := e.Vitals()
-		return api.Vitals{Epoch: epoch, Claiming: claiming, UndecidedMillis: st.Undecided().Milliseconds()}
+		epoch, claiming, parting := e.Vitals()
+		return api.Vitals{Epoch: epoch, Claiming: claiming, Parting: parting, UndecidedMillis: st.Undecided().Milliseconds()}
 	}
 }
 
@@ -107,6 +107,6 @@ func vitalsOf(e *election.Election, st *store.Store) func() api.Vitals {
 func (r *replica) probe(ctx context.Context, pod string) (election.Vitals, error) {
 	st, err := r.api.Ask(ctx, pod)
 	return election.Vitals{
-		BootID: st.BootID, Epoch: st.Epoch, Claiming: st.Claiming, Undecided: time.Duration(st.UndecidedMillis) * time.Millisecond,
+		BootID: st.BootID, Epoch: st.Epoch, Claiming: st.Claiming, Parting: st.Parting, Undecided: time.Duration(st.UndecidedMillis) * time.Millisecond,
 	}, err
 }

@@ -50,8 +50,10 @@ type Status struct {
 type Vitals struct {
 	// Epoch is that under which it leads; 0 if it does not.
 	Epoch uint64 `json:"epoch"`
-	// Claiming says that it is about to lead, or to resign.
+	// Claiming says that it is about to lead.
 	Claiming bool `json:"claiming"`
+	// Parting is why it is giving leadership up, while it does.
+	Parting string `json:"parting,omitempty"`
 	// UndecidedMillis is how long its batch under way has waited for an answer of the store.
 	UndecidedMillis int64 `json:"undecided_ms"`
 }

@@ -94,6 +94,8 @@ func whyElected(pod, bootID string, replaced Record, lock lockState, evidence st
 		return pod + " was restarted"
 	case replaced.Resigned:
 		return replaced.Pod + " gave leadership up"
+	case evidence == Graceful, evidence == Transfer:
+		return replaced.Pod + " was giving leadership up"
 	case evidence == Crash:
 		return replaced.Pod + "'s process was gone"
 	case evidence == Frozen:

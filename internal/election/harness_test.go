@@ -784,7 +784,7 @@ func (c *cluster) probe(ctx context.Context, pod string) (v Vitals, err error) {
 		}
 		err = r.answers.call(ctx, call{op: "probe"}, func() error {
 			v.BootID = r.boot
-			v.Epoch, v.Claiming = r.election.Vitals()
+			v.Epoch, v.Claiming, v.Parting = r.election.Vitals()
 			v.Undecided = time.Duration(r.undecided.Load())
 			return nil
 		})

@@ -12,8 +12,10 @@ type Vitals struct {
 	BootID string
 	// Epoch is that under which it leads; 0 if it does not.
 	Epoch uint64
-	// Claiming says that it has won the lock, and is about to lead or to resign.
+	// Claiming says that it has won the lock and is about to lead.
 	Claiming bool
+	// Parting is why it is giving leadership up, Graceful or Transfer, while the record does not say so yet.
+	Parting string
 	// Undecided is how long its batch under way has waited for an answer of the store.
 	Undecided time.Duration
 }
@@ -102,6 +104,8 @@ func judge(v Vitals, err error, p process, record Record) finding {
 		return finding{evidence: Crash, sure: true}
 	case leads && v.Undecided <= maxUndecided, v.Claiming:
 		return finding{sure: true}
+	case v.Parting == Graceful || v.Parting == Transfer:
+		return finding{evidence: v.Parting}
 	}
 	return finding{evidence: Fenced}
 }

@@ -214,15 +214,20 @@ func (e *Election) idle() bool {
 	return !e.drained && e.leader == nil && (e.round == nil || !e.round.guard.hasWon())
 }
 
-// Vitals says whether this replica leads; or whether it has won the lock, and is about to lead, or to have the record say that
-// it does not any more: who takes a handover under way for a leader that is gone would only say the wrong reason for it.
-func (e *Election) Vitals() (epoch uint64, claiming bool) {
+// Vitals says whether this replica leads, or has won the lock and is about to; or why it is giving leadership up, while the
+// record does not say so yet.
+func (e *Election) Vitals() (epoch uint64, claiming bool, parting string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.leader != nil {
-		return e.leader.Term.Epoch(), false
+	switch {
+	case e.leader != nil:
+		return e.leader.Term.Epoch(), false, ""
+	case e.round == nil || e.round.ctx.Err() != nil || !e.round.guard.hasWon():
+		return 0, false, ""
+	case e.parting.claimID == e.round.claimID:
+		return 0, !e.drained, e.parting.reason
 	}
-	return 0, e.round != nil && e.round.ctx.Err() == nil && e.round.guard.hasWon()
+	return 0, !e.drained, ""
 }
 
 // errRecordChanged is why an attempt to take over is called off.

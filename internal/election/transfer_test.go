@@ -282,7 +282,7 @@ func TestAHandoverDuringATransferDrains(t *testing.T) {
 	}
 }
 
-// Until the record says that the leader has resigned, which may take a while, it is not taken for one that is gone.
+// Nobody waits until the record says that the leader has resigned, which may take a while; and yet it did not fail.
 func TestAHandoverIsNoFailure(t *testing.T) {
 	bubble(t, 2, func(c *cluster) {
 		t := c.t
