@@ -1,4 +1,5 @@
-// Command server is one replica of Leasehold, or, as "server demo", three of them on this machine.
+// Command server is one replica of Leasehold; as "server demo", three of them on this machine; as "server elect", leader
+// election alone, beside another program.
 package main
 
 import (
@@ -21,9 +22,11 @@ const usage = `Leasehold: a replicated key-value service with an elected leader.
 Usage:
   server serve [flags]   run one replica
   server demo [flags]    run three replicas on this machine and show a failover
+  server elect [flags]   elect a leader beside another program, on a Lease alone
+  server install PATH    copy this program to PATH, for a container of another image
   server version         print the version
 
-"server serve --help" and "server demo --help" list the flags.
+"server serve --help", "server demo --help" and "server elect --help" list the flags.
 `
 
 // usageError is a mistake on the command line: one sentence, exit code 2.
@@ -54,6 +57,14 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 			return err
 		}
 		return runDemo(ctx, cfg, stdout)
+	case "elect":
+		cfg, err := parseElect(args, stdout)
+		if err != nil {
+			return err
+		}
+		return elect(ctx, cfg)
+	case "install":
+		return install(args)
 	case "version", "--version":
 		fmt.Fprintln(stdout, version)
 		return nil
@@ -61,7 +72,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		fmt.Fprint(stdout, usage)
 		return nil
 	case "":
-		return usageError{errors.New(`name a command: "server serve", "server demo" or "server version"`)}
+		return usageError{errors.New(`name a command: "server serve", "server demo", "server elect" or "server version"`)}
 	}
 	return usageError{fmt.Errorf(`there is no command %q; "server help" lists them`, command)}
 }
