@@ -63,7 +63,7 @@ type apiServer struct {
 	mu      sync.Mutex
 	version int
 	lease   *coordinationv1.Lease
-	watches []*watch.FakeWatcher
+	watches []*watcher
 	onWrite func(before, after string) // the holders, under mu
 }
 
@@ -83,9 +83,7 @@ func (s *apiServer) put(l *coordinationv1.Lease, kind watch.EventType) *coordina
 		s.onWrite(before, holderOf(s.lease))
 	}
 	for _, w := range s.watches {
-		if !w.IsStopped() {
-			w.Action(kind, s.lease.DeepCopy())
-		}
+		w.send(kind, s.lease)
 	}
 	return s.lease.DeepCopy()
 }
@@ -170,43 +168,38 @@ func (c *client) Watch(ctx context.Context, _ metav1.ListOptions) (watch.Interfa
 	}
 	c.server.mu.Lock()
 	defer c.server.mu.Unlock()
-	w := watch.NewFakeWithChanSize(10000, false)
+	w := &watcher{c: c, events: make(chan watch.Event, 10000)}
 	c.server.watches = append(c.server.watches, w)
 	if c.server.lease != nil {
-		w.Add(c.server.lease.DeepCopy())
+		w.send(watch.Added, c.server.lease)
 	}
 	context.AfterFunc(ctx, w.Stop)
-	return &mutedWatch{w, c, make(chan watch.Event), make(chan struct{})}, nil
+	return w, nil
 }
 
-// mutedWatch says nothing while its client is cut off.
-type mutedWatch struct {
-	*watch.FakeWatcher
-	c       *client
-	events  chan watch.Event
-	stopped chan struct{}
+// watcher is a watch. It says nothing while its client is cut off.
+type watcher struct {
+	c      *client
+	events chan watch.Event
+	over   bool // guarded by the server's mu
 }
 
-func (w *mutedWatch) ResultChan() <-chan watch.Event {
-	go func() {
-		defer close(w.events)
-		for e := range w.FakeWatcher.ResultChan() {
-			if w.c.cut.Load() {
-				continue
-			}
-			select {
-			case w.events <- e:
-			case <-w.stopped:
-				return
-			}
-		}
-	}()
-	return w.events
+func (w *watcher) ResultChan() <-chan watch.Event { return w.events }
+
+func (w *watcher) Stop() {
+	w.c.server.mu.Lock()
+	defer w.c.server.mu.Unlock()
+	if !w.over {
+		w.over = true
+		close(w.events)
+	}
 }
 
-func (w *mutedWatch) Stop() {
-	close(w.stopped)
-	w.FakeWatcher.Stop()
+// send is called with the server's mu held.
+func (w *watcher) send(kind watch.EventType, l *coordinationv1.Lease) {
+	if !w.over && !w.c.cut.Load() {
+		w.events <- watch.Event{Type: kind, Object: l.DeepCopy()}
+	}
 }
 
 // --- the command ---
@@ -305,7 +298,7 @@ type member struct {
 	client  *client
 	command *fakeCommand
 	cancel  context.CancelFunc
-	done    chan error
+	done    chan struct{}
 }
 
 func (s *site) violation(format string, args ...any) {
@@ -356,7 +349,10 @@ func (s *site) watchOver(before, after string) {
 		s.violation("the Lease goes from %q to %q while the command of %s runs", before, after, pod)
 	}
 	for _, m := range s.members {
-		if m.pod == before && time.Now().Before(m.file.promised) {
+		m.file.mu.Lock()
+		promised := m.file.promised
+		m.file.mu.Unlock()
+		if m.pod == before && time.Now().Before(promised) {
 			s.violation("the Lease goes from %q to %q while the file of %s may be believed", before, after, m.pod)
 		}
 	}
@@ -379,8 +375,13 @@ func (s *site) add(pod string) {
 func (s *site) start() {
 	for _, m := range s.members {
 		ctx, cancel := context.WithCancel(context.Background())
-		m.cancel, m.done = cancel, make(chan error, 1)
-		go func() { m.done <- m.Run(ctx) }()
+		m.cancel, m.done = cancel, make(chan struct{})
+		go func() {
+			defer close(m.done)
+			if err := m.Run(ctx); err != nil {
+				s.t.Error(err)
+			}
+		}()
 	}
 }
 
@@ -391,7 +392,6 @@ func (m *member) stop() {
 	}
 	m.cancel()
 	<-m.done
-	m.cancel = nil
 }
 
 func (s *site) runs() string {

@@ -51,9 +51,9 @@ type streamWriter struct {
 	header http.Header
 }
 
-func (w streamWriter) Header() http.Header             { return w.header }
-func (streamWriter) WriteHeader(int)                   {}
-func (streamWriter) Flush()                            {}
+func (w streamWriter) Header() http.Header              { return w.header }
+func (streamWriter) WriteHeader(int)                    {}
+func (streamWriter) Flush()                             {}
 func (streamWriter) SetWriteDeadline(_ time.Time) error { return nil }
 
 func TestEventsTellEachChange(t *testing.T) {

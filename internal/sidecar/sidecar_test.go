@@ -143,7 +143,7 @@ func TestACommandThatEndsGivesLeadershipUp(t *testing.T) {
 		old := s.leader(time.Second)
 		time.Sleep(time.Minute)
 		old.command.last.end()
-		next := s.leader(time.Second, old)
+		next := s.leader(old.file.window+time.Second, old) // what the file has said must be over
 		if st, _, _ := old.Status(); st.Leading || st.Holder != next.pod {
 			s.t.Errorf("the first one says %+v, and %s leads", st, next.pod)
 		}
