@@ -73,6 +73,7 @@ func (objs objects) checkSidecarImages(t *testing.T) {
 
 // checkSidecar checks the container that elects, and that no other one has the token.
 func (objs objects) checkSidecar(t *testing.T, electing string) {
+	t.Helper()
 	for _, c := range the[*appsv1.StatefulSet](t, objs).Spec.Template.Spec.Containers {
 		hasToken := slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
 			return m.MountPath == "/var/run/secrets/kubernetes.io/serviceaccount"

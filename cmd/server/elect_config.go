@@ -102,13 +102,13 @@ func (c *electConfig) setDefaults() error {
 // validate returns the first thing that is wrong, and what to do about it.
 func (c *electConfig) validate() error {
 	if len(validation.IsDNS1123Subdomain(c.name)) > 0 {
-		return fmt.Errorf("--name is %q; it must be a name such as a pod's: lower case letters, digits, - and .", c.name)
+		return fmt.Errorf("--name is %q; it must be a name such as a pod's: lower case letters, digits, dots and hyphens", c.name)
 	}
 	if c.lease == "" {
 		return errors.New("name the Lease on which the election is held, with --leader-elect-resource-name")
 	}
 	if len(validation.IsDNS1123Subdomain(c.lease)) > 0 {
-		return fmt.Errorf("--leader-elect-resource-name is %q; it must be lower case letters, digits, - and .", c.lease)
+		return fmt.Errorf("--leader-elect-resource-name is %q; it must be lower case letters, digits, dots and hyphens", c.lease)
 	}
 	if c.namespace == "" {
 		return errors.New("name the namespace of the Lease, with --leader-elect-resource-namespace, --namespace or $POD_NAMESPACE")

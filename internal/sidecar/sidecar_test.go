@@ -144,9 +144,12 @@ func TestACommandThatEndsGivesLeadershipUp(t *testing.T) {
 		time.Sleep(time.Minute)
 		old.command.last.end()
 		next := s.leader(old.file.window+time.Second, old) // what the file has said must be over
-		if st, _, _ := old.Status(); st.Leading || st.Holder != next.pod {
-			s.t.Errorf("the first one says %+v, and %s leads", st, next.pod)
-		}
+		within(s.t, poll, func() error {
+			if st, _, _ := old.Status(); st.Leading || st.Holder != next.pod {
+				return fmt.Errorf("the first one says %+v, and %s leads", st, next.pod)
+			}
+			return nil
+		})
 	})
 }
 
