@@ -46,7 +46,7 @@ func connectKubernetes(cfg serveConfig) (*kubernetesClients, error) {
 		config, err = clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find the Kubernetes API: %w; run in a cluster, set $KUBECONFIG, or use --leader-elect-resource-lock=store with --peers", err)
+		return nil, fmt.Errorf("find the Kubernetes API: %w; run in a cluster or set $KUBECONFIG (server serve can do without, with --leader-elect-resource-lock=store and --peers)", err)
 	}
 	config.UserAgent = "leasehold/" + version
 	k := &kubernetesClients{}

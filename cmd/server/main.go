@@ -1,5 +1,5 @@
-// Command server is one replica of Leasehold, or, as "server demo", three of them on this machine; "server load"
-// loads a cluster that runs.
+// Command server is one replica of Leasehold; as "server demo", three of them on this machine; as "server load", a load on a
+// cluster that runs; as "server elect", leader election alone, beside another program.
 package main
 
 import (
@@ -23,9 +23,11 @@ Usage:
   server serve [flags]   run one replica
   server demo [flags]    run three replicas on this machine and show a failover
   server load [flags]    load a cluster that runs, and say what its clients saw
+  server elect [flags]   elect a leader beside another program, on a Lease alone
+  server install PATH    copy this program to PATH, for a container of another image
   server version         print the version
 
-"server serve --help", "server demo --help" and "server load --help" list the flags.
+"server COMMAND --help" lists the flags of serve, demo, load and elect.
 `
 
 // usageError is a mistake on the command line: one sentence, exit code 2.
@@ -62,6 +64,14 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 			return err
 		}
 		return runLoad(ctx, cfg, stdout)
+	case "elect":
+		cfg, err := parseElect(args, stdout)
+		if err != nil {
+			return err
+		}
+		return elect(ctx, cfg)
+	case "install":
+		return install(args)
 	case "version", "--version":
 		fmt.Fprintln(stdout, version)
 		return nil
@@ -69,7 +79,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		fmt.Fprint(stdout, usage)
 		return nil
 	case "":
-		return usageError{errors.New(`name a command: "server serve", "server demo", "server load" or "server version"`)}
+		return usageError{errors.New(`name a command: "server serve", "server demo", "server load", "server elect" or "server version"`)}
 	}
 	return usageError{fmt.Errorf(`there is no command %q; "server help" lists them`, command)}
 }

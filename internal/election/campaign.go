@@ -94,7 +94,7 @@ func (e *Election) followLock(ctx context.Context) {
 }
 
 func (e *Election) holdBack() time.Duration {
-	if e.cfg.First() {
+	if e.cfg.Storeless || e.cfg.First() {
 		return 0
 	}
 	return holdBack

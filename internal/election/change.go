@@ -52,11 +52,15 @@ func (c Change) String() string {
 func (r *round) began(term Term) Change {
 	cfg := &r.e.cfg
 	replaced, lock, evidence := r.guard.wonBy()
-	return Change{
+	change := Change{
 		From: replaced.Pod, To: cfg.Pod, Epoch: term.Epoch(),
 		Reason: reasonBegan(cfg.Pod, cfg.BootID, replaced, lock, evidence), Why: whyElected(cfg.Pod, cfg.BootID, replaced, lock, evidence),
 		Anew: replaced.Pod == "" && lock != lockAbsent,
 	}
+	if cfg.Storeless {
+		change = change.storeless(lock)
+	}
+	return change
 }
 
 // ended is the change that the end of the round's term is.

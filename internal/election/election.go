@@ -97,8 +97,11 @@ type Config struct {
 	// in one try, and is called while no write is under way.
 	StoreElsewhere func() bool
 	FetchStore     func(ctx context.Context) error
-	Log            *zap.Logger
-	Metrics        prometheus.Registerer
+	// Storeless says that no store is behind the election: Store only tells who held the lock before, in words. Then nothing
+	// keeps the lock from being taken but the lock itself, and nobody goes first. Claims are what the lock makes them.
+	Storeless bool
+	Log       *zap.Logger
+	Metrics   prometheus.Registerer
 }
 
 const (

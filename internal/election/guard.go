@@ -247,7 +247,7 @@ func (g *guard) tryWrite(ctx context.Context, do func() error) error {
 // store's word, and the lock is free, or has run out, only because it cannot reach it.
 func (g *guard) rival(ctx context.Context, record Record) error {
 	leads := process{record.Pod, record.BootID}
-	if record.Pod == "" || record.Resigned || leads == (process{g.cfg.Pod, g.cfg.BootID}) || g.hasWon() || g.goesBy() != nil {
+	if g.cfg.Storeless || record.Pod == "" || record.Resigned || leads == (process{g.cfg.Pod, g.cfg.BootID}) || g.hasWon() || g.goesBy() != nil {
 		return nil
 	}
 	evidence := g.takeover.e.probe(ctx, leads, record, probePatience)

@@ -12,6 +12,7 @@
 //	               HOOK node-exec N CMD...              run CMD on that node: on its network, and among its processes
 //	               HOOK apiserver stop|start
 //	               HOOK volumes                         free the volumes of deleted claims, if nothing else does
+//	E2E_SHELL      an image with a shell, for the workers of the examples; the nodes have it or can pull it (default busybox:1.37)
 //	E2E_TABLE      a file to write the table of results to, as Markdown
 //	E2E_DEPLOYED   a namespace in which Leasehold runs already: nothing is deployed, and nothing taken down
 package e2e
