@@ -180,6 +180,7 @@ func (s *sidecars) deletePod(t *testing.T, pod corev1.Pod) {
 
 // The sidecar runs the worker. A pod that is told to stop gives way at once; one that is killed, when its Lease has run out.
 func TestSidecarRunsTheWorkerInOnePlace(t *testing.T) {
+	fullOnly(t)
 	s := deploySidecars(t, "sidecar-exec")
 	s.replaceLeader(t, 7*time.Second, func(p corev1.Pod) { s.deletePod(t, p) })
 	eventually(t, s.ready)
@@ -197,6 +198,7 @@ func TestSidecarRunsTheWorkerInOnePlace(t *testing.T) {
 
 // The worker beside the sidecar reads the file.
 func TestSidecarTellsTheWorkerByAFile(t *testing.T) {
+	fullOnly(t)
 	fullOnly(t)
 	s := deploySidecars(t, "sidecar")
 	s.replaceLeader(t, 10*time.Second, func(p corev1.Pod) { s.deletePod(t, p) })
