@@ -199,7 +199,6 @@ func TestSidecarRunsTheWorkerInOnePlace(t *testing.T) {
 // The worker beside the sidecar reads the file.
 func TestSidecarTellsTheWorkerByAFile(t *testing.T) {
 	fullOnly(t)
-	fullOnly(t)
 	s := deploySidecars(t, "sidecar")
 	s.replaceLeader(t, 10*time.Second, func(p corev1.Pod) { s.deletePod(t, p) })
 	eventually(t, s.ready)
