@@ -87,13 +87,26 @@ func (s *sidecars) follow(ctx context.Context, pod corev1.Pod) {
 		Container: workerName, Follow: true, Timestamps: true,
 	}).Stream(ctx)
 	if err != nil {
-		return // it is tried again by followAll
+		return // it is tried again by followAgain
 	}
 	defer func() { _ = stream.Close() }()
 	for lines := bufio.NewScanner(stream); lines.Scan(); {
 		stamp, text, _ := strings.Cut(lines.Text(), " ")
 		if at, err := time.Parse(time.RFC3339Nano, stamp); err == nil && strings.Contains(text, " works") {
 			s.step(pod, at)
+		}
+	}
+}
+
+// followAgain follows the pod until ctx is done: its container may not have started yet, or be started again.
+func (s *sidecars) followAgain(ctx context.Context, pod corev1.Pod) {
+	again := time.NewTicker(time.Second)
+	defer again.Stop()
+	for ctx.Err() == nil {
+		s.follow(ctx, pod)
+		select {
+		case <-again.C:
+		case <-ctx.Done():
 		}
 	}
 }
@@ -148,15 +161,11 @@ func (s *sidecars) replaceLeader(t *testing.T, maxGap time.Duration, end func(co
 	defer following.Wait()
 	defer cancel()
 	old := s.holder(t, "")
-	following.Go(func() { s.follow(ctx, old) })
+	following.Go(func() { s.followAgain(ctx, old) })
 	s.worked(t, string(old.UID))
 	end(old)
 	next := s.holder(t, string(old.UID))
-	following.Go(func() {
-		for ctx.Err() == nil {
-			s.follow(ctx, next)
-		}
-	})
+	following.Go(func() { s.followAgain(ctx, next) })
 	s.worked(t, string(next.UID))
 	s.mu.Lock()
 	defer s.mu.Unlock()
