@@ -21,7 +21,6 @@ func TestElectionsOverOtherLocks(t *testing.T) {
 	ownSet(t)
 	for lock, component := range map[string]string{"configmaps": "lock-configmap", "secrets": "lock-secret"} {
 		t.Run(lock, func(t *testing.T) {
-			t.Parallel()
 			s := *set
 			s.namespace, s.lock, s.components = set.namespace+"-"+lock, lock, []string{component}
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
