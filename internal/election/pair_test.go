@@ -62,6 +62,59 @@ func TestThePairsFirstIsGivenBackIfTheSecondCannotBeHad(t *testing.T) {
 	expectHolder(t, configMap, "pod-1", "boot-1")
 }
 
+// A pod that has given the first back does not take it again at once: its release woke everybody else up, and theirs would
+// wake it.
+func TestAPairThatCannotBeHadIsLeftToOthersForAWhile(t *testing.T) {
+	t.Parallel()
+	for name, break2nd := range map[string]func(t *testing.T, second *apiServer){
+		"the second is another's": func(t *testing.T, second *apiServer) {
+			t.Helper()
+			create(t, second.objectLock(ConfigMaps(), "pod-1", "boot-1"), "pod-1")
+		},
+		"the second is away": func(t *testing.T, second *apiServer) {
+			t.Helper()
+			if err := second.server.Set(leasetest.Unavailable); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			first, second := standIn(t), standIn(t)
+			pair := NewPairLock(first.leaseLock("pod-0", "boot-a"), second.objectLock(ConfigMaps(), "pod-0", "boot-a"), "boot-a")
+			if _, _, err := pair.Get(t.Context()); !apierrors.IsNotFound(err) {
+				t.Fatal(err)
+			}
+			break2nd(t, second)
+			if err := pair.Create(t.Context(), held("pod-0")); err == nil {
+				t.Error("Create: no error")
+			}
+			expectHolder(t, first.leaseLock("pod-0", "boot-a"), "", "")
+			if err := pair.Update(t.Context(), held("pod-0")); err == nil || !strings.Contains(err.Error(), "given back") {
+				t.Errorf("Update: %v", err)
+			}
+		})
+	}
+}
+
+// A half that cannot be read is still held by whom it was: with the other one's holder gone, nobody takes a stranger's.
+func TestAHalfThatIsAwayIsStillItsHolders(t *testing.T) {
+	t.Parallel()
+	first, second := standIn(t), standIn(t)
+	pair := NewPairLock(first.leaseLock("pod-0", "boot-a"), second.objectLock(ConfigMaps(), "pod-0", "boot-a"), "boot-a")
+	create(t, first.leaseLock("pod-1", "boot-1"), "pod-1")
+	create(t, second.objectLock(ConfigMaps(), "stranger", ""), "stranger")
+	expectHolder(t, pair, "pod-1 and stranger", "")
+	if err := second.server.Set(leasetest.Unavailable); err != nil {
+		t.Fatal(err)
+	}
+	expectHolder(t, pair, "pod-1 and stranger", "")
+	if err := pair.Update(t.Context(), held("pod-0")); err == nil || !pair.Away(err) {
+		t.Errorf("Update: %v", err)
+	}
+	expectHolder(t, first.leaseLock("pod-0", "boot-a"), "pod-1", "boot-1")
+}
+
 // A pair that is released is so as far as it is ours.
 func TestAPairIsReleasedAsFarAsItIsOurs(t *testing.T) {
 	t.Parallel()
