@@ -25,7 +25,8 @@ type Entry struct {
 	// Reason is a word for why From leads no more, Why half a sentence.
 	Reason string `json:"reason"`
 	Why    string `json:"why"`
-	// GapMS is for how long writes waited, at most; nil where the new leader does not know. See store.Term.Gap.
+	// GapMS is for how many milliseconds, rounded down, writes waited as the new leader saw it; nil where it does not
+	// know. See store.Term.Gap.
 	GapMS *int64 `json:"gap_ms"`
 }
 
