@@ -76,6 +76,10 @@ bench-growth: bench-build ## Measure how cost grows, in less than 20 minutes; wr
 bench-growth-short: bench-build ## Two minutes of it, which show that it works, and write nothing
 	bin/bench growth -server bin/server -runs 1 -for 1s -keys 1000,10000 -values 16,4096 -clients 1,64 -watchers 0,10 -bars=false $(GROWTH_ARGS)
 
+.PHONY: bench-reads
+bench-reads: bench-build ## Measure what it brings to keep reads off the leader, in five minutes (READS_ARGS=-help)
+	bin/bench reads -server bin/server $(READS_ARGS)
+
 .PHONY: bench-check
 bench-check: $(LINT) ## Vet, lint and test the benchmark, which the targets for everything else do not see
 	cd test/bench && go mod tidy -diff && go vet ./... && ../../$(LINT) run ./... && go test -race ./...

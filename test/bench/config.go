@@ -51,15 +51,20 @@ func parse(args []string, out io.Writer) (config, error) {
 	return c, err
 }
 
-// common are the flags that all commands have.
+// common are the flags of the commands that write a page.
 func (c *config) common(f *flag.FlagSet) {
+	c.basic(f)
+	f.StringVar(&c.md, "md", "", "write the results to this Markdown file")
+	f.StringVar(&c.svg, "svg", "", "draw the results to this SVG file")
+	f.BoolVar(&c.bars, "bars", true, "exit with code 1 if a bar is missed")
+}
+
+// basic are the flags that all commands have.
+func (c *config) basic(f *flag.FlagSet) {
 	f.IntVar(&c.runs, "runs", 3, "runs, of which the medians are shown")
 	f.DurationVar(&c.cell, "for", 4*time.Second, "how long an operation is measured each time; a quarter more, 1s at most, is its warm-up")
 	f.StringVar(&c.server, "server", "bin/server", "Leasehold's server")
 	f.StringVar(&c.dir, "dir", "", "folder for the data, which decides how long an fsync takes (default: the system's temporary one)")
-	f.StringVar(&c.md, "md", "", "write the results to this Markdown file")
-	f.StringVar(&c.svg, "svg", "", "draw the results to this SVG file")
-	f.BoolVar(&c.bars, "bars", true, "exit with code 1 if a bar is missed")
 }
 
 // readFlags reads the flags, and then has fill read what they say.

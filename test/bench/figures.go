@@ -42,7 +42,7 @@ func medians(runs []figures) figures {
 }
 
 // medianOf is the one in the middle, or between the two there.
-func medianOf[T int64 | float64 | time.Duration](runs []figures, of func(figures) T) T {
+func medianOf[R any, T int64 | float64 | time.Duration](runs []R, of func(R) T) T {
 	var values []T
 	for _, f := range runs {
 		values = append(values, of(f))

@@ -6,7 +6,8 @@
 //
 //	make bench BENCH_ARGS='-runs 1 -for 1s -clients 64'
 //
-// With growth as its first argument it measures how Leasehold's cost grows instead.
+// With growth as its first argument it measures how Leasehold's cost grows instead, and with reads what it brings to keep reads off
+// the leader.
 package main
 
 import (
@@ -45,6 +46,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	if len(args) > 0 && args[0] == growthCommand {
 		return runGrowth(ctx, args[1:], out)
+	}
+	if len(args) > 0 && args[0] == readsCommand {
+		return runReads(ctx, args[1:], out)
 	}
 	cfg, err := parse(args, out)
 	if err != nil {
