@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -39,9 +38,10 @@ type statefulSet struct {
 	owned     bool // deployed by these tests
 	image     string
 	route     route
-	// lock is what the election is held over; the components are added to the manifests for it.
-	lock       string
-	components []string
+	// lock is what the election is held over, by its flag.
+	lock string
+	// components and flags of the server are added to the manifests.
+	components, flags []string
 }
 
 func newStatefulSet(config *rest.Config) (*statefulSet, error) {
@@ -99,26 +99,29 @@ func (s *statefulSet) manifests(ctx context.Context, image string) (string, erro
 		name, tag = image[:colon], image[colon+1:]
 	}
 	kustomization := fmt.Sprintf("namespace: %s\nresources: [%q]\nimages: [{name: leasehold, newName: %q, newTag: %q}]\n", s.namespace, overlay, name, tag)
-	if len(s.components) > 0 {
-		kustomization += s.lockKustomization(overlay)
-	}
+	kustomization += s.additions(overlay)
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
 		return "", err
 	}
 	return s.kubectl(ctx, "kustomize", dir)
 }
 
-// lockKustomization adds the components, and the flag after theirs.
-func (s *statefulSet) lockKustomization(overlay string) string {
-	var components []string
-	for _, c := range s.components {
-		components = append(components, strconv.Quote(filepath.Join(overlay, "..", "..", "components", c)))
+// additions are the components and the flags, after theirs.
+func (s *statefulSet) additions(overlay string) string {
+	var text strings.Builder
+	for i, c := range s.components {
+		if i == 0 {
+			text.WriteString("components:\n")
+		}
+		fmt.Fprintf(&text, "  - %q\n", filepath.Join(overlay, "..", "..", "components", c))
 	}
-	return fmt.Sprintf(`components: [%s]
-patches:
-  - target: {kind: StatefulSet, name: %s}
-    patch: '[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--leader-elect-resource-lock=%s"}]'
-`, strings.Join(components, ", "), setName, s.lock)
+	for i, flag := range s.flags {
+		if i == 0 {
+			fmt.Fprintf(&text, "patches:\n  - target: {kind: StatefulSet, name: %s}\n    patch: |\n", setName)
+		}
+		fmt.Fprintf(&text, "      - {op: add, path: /spec/template/spec/containers/0/args/-, value: %q}\n", flag)
+	}
+	return text.String()
 }
 
 // deploy applies the manifests and waits until every replica is ready and one leads.

@@ -25,7 +25,8 @@ func TestElectionsOverOtherLocks(t *testing.T) {
 				fullOnly(t)
 			}
 			s := *set
-			s.namespace, s.lock, s.components = set.namespace+"-"+lock, lock, []string{component}
+			s.namespace = set.namespace + "-" + lock
+			s.holdOver(lock, component)
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			t.Cleanup(s.takeDown)
@@ -35,6 +36,11 @@ func TestElectionsOverOtherLocks(t *testing.T) {
 			s.killLeader(ctx, t)
 		})
 	}
+}
+
+// holdOver has the election held over that lock, which a component gives the right to.
+func (s *statefulSet) holdOver(lock, component string) {
+	s.lock, s.components, s.flags = lock, []string{component}, []string{"--leader-elect-resource-lock=" + lock}
 }
 
 // killLeader kills the leader, or deletes its pod by force where that cannot be done, and expects another one to lead that
@@ -119,7 +125,7 @@ func (s *statefulSet) elect(t *testing.T, locks string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*patience)
 	defer cancel()
-	s.components, s.lock = []string{"lock-configmap"}, locks
+	s.holdOver(locks, "lock-configmap")
 	manifests, err := s.manifests(ctx, s.image)
 	if err != nil {
 		t.Fatal(err)
