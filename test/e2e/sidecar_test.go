@@ -136,20 +136,22 @@ func (s *sidecars) worked(t *testing.T, uid string) {
 	})
 }
 
-// holder waits for a holder of the Lease that is another pod than old, by its UID.
-func (s *sidecars) holder(t *testing.T, old string) (holder corev1.Pod) {
+// holder waits for a holder of the Lease that has acquired it at another time than before: a pod that was killed is followed by one of
+// its name, which does not hold the Lease that names it.
+func (s *sidecars) holder(t *testing.T, before metav1.MicroTime) (holder corev1.Pod, acquired metav1.MicroTime) {
 	t.Helper()
 	eventually(t, func(ctx context.Context) error {
 		lease, err := s.kube.CoordinationV1().Leases(s.namespace).Get(ctx, workerName, metav1.GetOptions{})
-		if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
+		if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" || lease.Spec.AcquireTime == nil {
 			return fmt.Errorf("nobody holds the Lease: %w", err)
 		}
-		if holder, err = s.pod(ctx, *lease.Spec.HolderIdentity); err == nil && string(holder.UID) == old {
-			err = fmt.Errorf("%s still holds it", holder.Name)
+		if acquired = *lease.Spec.AcquireTime; acquired.Equal(&before) {
+			return fmt.Errorf("%s still holds it", *lease.Spec.HolderIdentity)
 		}
+		holder, err = s.pod(ctx, *lease.Spec.HolderIdentity)
 		return err
 	})
-	return holder
+	return holder, acquired
 }
 
 // replaceLeader has the leader's pod ended by end, and checks that the worker of the next one begins after the last step of
@@ -160,11 +162,11 @@ func (s *sidecars) replaceLeader(t *testing.T, maxGap time.Duration, end func(co
 	var following sync.WaitGroup
 	defer following.Wait()
 	defer cancel()
-	old := s.holder(t, "")
+	old, acquired := s.holder(t, metav1.MicroTime{})
 	following.Go(func() { s.followAgain(ctx, old) })
 	s.worked(t, string(old.UID))
 	end(old)
-	next := s.holder(t, string(old.UID))
+	next, _ := s.holder(t, acquired)
 	following.Go(func() { s.followAgain(ctx, next) })
 	s.worked(t, string(next.UID))
 	s.mu.Lock()
