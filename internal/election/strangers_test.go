@@ -176,9 +176,12 @@ func overwritten(p *place, do func()) {
 	do()
 	since := time.Now()
 	within(t, 4*short.RetryPeriod, c.idle)
-	if term.Context.Err() == nil {
-		t.Error("the term's context goes on")
-	}
+	within(t, short.RetryPeriod, func() error { // it is canceled right after the flag
+		if term.Context.Err() == nil {
+			return errors.New("the term's context goes on")
+		}
+		return nil
+	})
 	c.waitsOut(since)
 }
 
