@@ -150,7 +150,7 @@ func (r *replica) open(ctx context.Context) error {
 	r.store = st
 	elected, err := election.New(election.Config{
 		Pod: r.cfg.name, BootID: r.bootID, Lock: r.newLock(client), Store: electionStore{st, r.cfg.name, r.bootID},
-		Timing: r.cfg.timing, Voter: r.member.Voter, First: r.first, Probe: r.probe, Others: r.member.Others,
+		Timing: r.cfg.timing, Voter: r.member.Voter, First: r.first, TakesOver: r.first, Probe: r.probe, Others: r.member.Others,
 		PrepareMove: r.member.PrepareMove, StoreElsewhere: r.storeElsewhere, FetchStore: r.member.FetchLeader,
 		Log: r.log.Named("election"), Metrics: r.registry,
 	})

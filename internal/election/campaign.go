@@ -94,7 +94,9 @@ func (e *Election) followLock(ctx context.Context) {
 }
 
 func (e *Election) holdBack() time.Duration {
-	if e.cfg.Storeless || e.cfg.First() {
+	record, _ := e.cfg.Store.Record()
+	named := record.Resigned && record.Successor == e.cfg.Pod
+	if e.cfg.Storeless || e.cfg.First() || named {
 		return 0
 	}
 	return holdBack

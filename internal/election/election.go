@@ -82,9 +82,11 @@ type Config struct {
 	Timing      Timing
 	// Voter tells whether this replica's member votes: a learner does not campaign.
 	Voter func() bool
-	// First tells whether the store's own leadership is on this replica. It goes first when the lock is released, and
-	// takes over from a leader that is gone; the others hold back.
+	// First tells whether this replica goes first when the lock is released and no successor was named; the others hold back.
 	First func() bool
+	// TakesOver tells whether the store's own leadership is on this replica: a majority follows it. So it is the one that takes
+	// over from a leader that is gone.
+	TakesOver func() bool
 	// Probe asks another pod whether it leads. An error means that it does not answer.
 	Probe func(ctx context.Context, pod string) (Vitals, error)
 	// Others are the pods of the store's other voters, as far as this replica knows them.

@@ -708,7 +708,7 @@ func (c *cluster) add(pod, boot string) *replica {
 	r.voter.Store(true)
 	election, err := New(Config{
 		Pod: pod, BootID: boot, Lock: r.lock, Store: r.store, Timing: c.timing,
-		Voter: r.voter.Load, First: r.first.Load, Probe: r.probe, Others: r.others,
+		Voter: r.voter.Load, First: r.first.Load, TakesOver: r.first.Load, Probe: r.probe, Others: r.others,
 		PrepareMove: func(_ context.Context, to string) (string, func(context.Context) error, error) {
 			successor, err := r.prepare(to)
 			return successor, func(ctx context.Context) error { return r.moveStore(ctx) }, err

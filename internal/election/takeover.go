@@ -127,7 +127,7 @@ func (t *takeover) run(ctx context.Context) {
 // mayTakeOver tells whether this replica is the one to take over, does not lead already, and no stranger was the last to be
 // seen to hold the lock.
 func (t *takeover) mayTakeOver() bool {
-	return t.e.cfg.First() && t.e.cfg.Voter() && t.e.idle() && !t.strangerHolds()
+	return t.e.cfg.TakesOver() && t.e.cfg.Voter() && t.e.idle() && !t.strangerHolds()
 }
 
 func (t *takeover) strangerHolds() bool {

@@ -64,6 +64,7 @@ func New(cfg Config) (*Sidecar, error) {
 		Store:          noStore{s},
 		Voter:          func() bool { return true },
 		First:          func() bool { return false },
+		TakesOver:      func() bool { return false },
 		Probe:          func(context.Context, string) (election.Vitals, error) { return election.Vitals{}, errNobodyToAsk },
 		Others:         func() []string { return nil },
 		PrepareMove:    prepareNoMove,
