@@ -103,10 +103,18 @@ func vitalsOf(e *election.Election, st *store.Store) func() api.Vitals {
 	}
 }
 
-// probe asks another replica whether it leads.
-func (r *replica) probe(ctx context.Context, pod string) (election.Vitals, error) {
-	st, err := r.api.Ask(ctx, pod)
-	return election.Vitals{
-		BootID: st.BootID, Epoch: st.Epoch, Claiming: st.Claiming, Parting: st.Parting, Undecided: time.Duration(st.UndecidedMillis) * time.Millisecond,
-	}, err
+// probe asks another replica whether it leads an election. One that does not say so of that election may be of another configuration
+// and is no evidence: its process cannot be the one that is asked for, whose boot ID would be another.
+func (r *replica) probe(name string) func(ctx context.Context, pod string) (election.Vitals, error) {
+	return func(ctx context.Context, pod string) (election.Vitals, error) {
+		st, err := r.api.Ask(ctx, pod)
+		v, says := st.Vitals, true
+		if name != store.Writes {
+			v, says = st.Elections[name]
+		}
+		return election.Vitals{
+			BootID: st.BootID, Epoch: v.Epoch, Claiming: v.Claiming || !says, Parting: v.Parting,
+			Undecided: time.Duration(v.UndecidedMillis) * time.Millisecond,
+		}, err
+	}
 }

@@ -86,6 +86,7 @@ func (rt *router) forwardRequest(ctx context.Context, sub submission, t target) 
 	}
 	deadline, _ := ctx.Deadline() // set for every submission
 	req.Header.Set(headerForwardedKey, sub.key)
+	req.Header.Set(headerElection, rt.election.Name)
 	req.Header.Set(headerEpoch, strconv.FormatUint(t.epoch, 10))
 	req.Header.Set(headerDeadline, strconv.FormatInt(deadline.UnixMilli(), 10))
 	return req, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,6 +40,29 @@ func (m *Member) PrepareMove(ctx context.Context, to string) (successor string, 
 		return "", nil, err
 	}
 	return target.pod, func(ctx context.Context) error { return m.moveTo(ctx, target.id) }, nil
+}
+
+// Successors returns the pods of the others that PrepareMove would move etcd's leadership to, the best first. It moves nothing.
+// Errors: ErrUnfit, where there are none, and ErrNotStarted.
+func (m *Member) Successors(ctx context.Context) ([]string, error) {
+	s := m.server()
+	if s == nil {
+		return nil, ErrNotStarted
+	}
+	others := m.others(s, m.cfg.Peers.bound())
+	m.examine(ctx, s, others)
+	var pods []string
+	for {
+		c, err := best(s.Leader(), others)
+		if err != nil {
+			if len(pods) > 0 {
+				err = nil
+			}
+			return pods, err
+		}
+		pods = append(pods, c.pod)
+		others = slices.DeleteFunc(others, func(o candidate) bool { return o.id == c.id })
+	}
 }
 
 // MoveLeader hands etcd's leadership over to the best of the others, if this member has it and one of them can take it.

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/leasehold/leasehold/internal/store"
+)
+
+// apart is what sets an election off from store.Writes. etcd's leadership stays with that one; this one's leader is to be on a
+// replica that leads no other.
+type apart struct {
+	r *replica
+	e *elected
+}
+
+const (
+	// turnLimit is how long a replica that starts waits for the elections before this one to have a leader.
+	turnLimit = 5 * time.Second
+	// turnHold is how long one that leads another election lets the others go first then.
+	turnHold = 500 * time.Millisecond
+)
+
+// first tells whether this replica goes first when the lock is released: one that leads no other election does.
+func (a apart) first() bool { return !a.busy(a.r.cfg.name) }
+
+// busy tells whether the pod leads another election, by the newest records known here.
+func (a apart) busy(pod string) bool {
+	return slices.ContainsFunc(a.r.elections, func(e *elected) bool { return e != a.e && e.leader() == pod })
+}
+
+// awaitTurn is for the start of a set, where all replicas would try for all locks at once: who leads another election holds back.
+func (a apart) awaitTurn(ctx context.Context) {
+	limited, cancel := context.WithTimeout(ctx, turnLimit)
+	defer cancel()
+	for _, e := range a.r.elections[:slices.Index(a.r.elections, a.e)] {
+		awaitLeader(limited, e.store)
+	}
+	if !a.busy(a.r.cfg.name) {
+		return
+	}
+	select {
+	case <-time.After(turnHold):
+	case <-ctx.Done():
+	}
+}
+
+// awaitLeader returns when somebody leads, or ctx is done.
+func awaitLeader(ctx context.Context, st *store.Store) {
+	for {
+		l, changed := st.Leader()
+		if l.Current() != "" {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// prepareNoMove chooses a successor as member.PrepareMove does, and leaves etcd's leadership where it is. Where none is named it is
+// one that leads no other election, if there is one, and not the one to which the writes go if this replica gives them up as well.
+func (a apart) prepareNoMove(ctx context.Context, to string) (successor string, move func(context.Context) error, err error) {
+	stay := func(context.Context) error { return nil }
+	if to != "" {
+		successor, _, err = a.r.member.PrepareMove(ctx, to)
+		return successor, stay, err
+	}
+	writing := a.r.writes().leader() == a.r.cfg.name
+	pods, err := a.r.member.Successors(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	idle := slices.DeleteFunc(slices.Clone(pods), a.busy)
+	if writing && len(idle) > 1 {
+		idle = idle[1:]
+	}
+	return append(idle, pods...)[0], stay, nil
+}
+
+// never is for what an election apart does not do.
+func never() bool { return false }

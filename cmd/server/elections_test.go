@@ -1,0 +1,356 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/leasehold/leasehold/internal/election"
+	"github.com/leasehold/leasehold/internal/jobs"
+	"github.com/leasehold/leasehold/internal/store"
+)
+
+// startTwoElections starts three replicas that hold the elections writes and jobs.
+func startTwoElections(t *testing.T) *cluster {
+	t.Helper()
+	return startClusterWith(t, 3, "--elections", "writes,jobs")
+}
+
+// leaderOf waits until exactly one replica leads the election and all that run agree on it.
+func (c *cluster) leaderOf(name string) *node {
+	c.t.Helper()
+	var leader *node
+	eventually(c.t, func() error {
+		leader = nil
+		for _, n := range c.nodes {
+			if r := n.running(); r != nil && r.leads(name) {
+				if leader != nil {
+					return fmt.Errorf("%s and %s lead %s", leader.cfg.name, n.cfg.name, name)
+				}
+				leader = n
+			}
+		}
+		if leader == nil {
+			return fmt.Errorf("nobody leads %s", name)
+		}
+		for _, n := range c.nodes {
+			if r := n.running(); r != nil && r.leaderOf(name) != leader.cfg.name {
+				return fmt.Errorf("%s thinks that %q leads %s, not %s", n.cfg.name, r.leaderOf(name), name, leader.cfg.name)
+			}
+		}
+		return nil
+	})
+	return leader
+}
+
+// but are the replicas that run, without these.
+func (c *cluster) but(these ...*node) (others []*node) {
+	for _, n := range c.nodes {
+		if n.running() != nil && !slices.Contains(these, n) {
+			others = append(others, n)
+		}
+	}
+	return others
+}
+
+// record is the leader record of an election, read linearizably.
+func (n *node) record(name string) store.Leader {
+	n.cluster.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	l, err := n.running().held(name).store.ReadLeader(ctx)
+	if err != nil {
+		n.cluster.t.Fatal(err)
+	}
+	return l
+}
+
+// lead has a replica lead an election, by a transfer if it does not yet.
+func (n *node) lead(name string) {
+	n.cluster.t.Helper()
+	if n.cluster.leaderOf(name) != n {
+		n.must(http.StatusOK, "POST", "/v1/leader/transfer?election="+name, fmt.Sprintf(`{"to": %q}`, n.cfg.name))
+	}
+	if now := n.cluster.leaderOf(name); now != n {
+		n.cluster.t.Fatalf("%s leads %s after a transfer to %s", now.cfg.name, name, n.cfg.name)
+	}
+}
+
+// ranUnder waits until a job of the election has run under an epoch, or a later one.
+func (n *node) ranUnder(job, name string, epoch uint64) {
+	n.cluster.t.Helper()
+	eventually(n.cluster.t, func() error {
+		var b struct{ Jobs []jobs.Status }
+		decodeInto(n.cluster.t, n.must(http.StatusOK, "GET", "/v1/jobs", "").body, &b)
+		for _, s := range b.Jobs {
+			if s.Name == job && s.Election == name && s.Epoch >= epoch && s.Error == "" {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s has not run under epoch %d of %s: %+v", job, epoch, name, b.Jobs)
+	})
+}
+
+func TestASetBeginsWithALeaderForEachElection(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	c := startTwoElections(t)
+	writer, worker := c.leaderOf(store.Writes), c.leaderOf("jobs")
+	if writer == worker {
+		t.Errorf("%s leads both", writer.cfg.name)
+	}
+	var listed struct{ Jobs []jobs.Status }
+	decodeInto(t, writer.must(http.StatusOK, "GET", "/v1/jobs", "").body, &listed)
+	var order []string
+	for _, s := range listed.Jobs {
+		order = append(order, s.Election+"/"+s.Name)
+	}
+	want := []string{"writes/heartbeat", "writes/expire", "writes/journal-prune", "jobs/compact", "jobs/members", "jobs/journal-prune-jobs"}
+	if !slices.Equal(order, want) {
+		t.Errorf("the jobs are %v, want %v", order, want)
+	}
+	for _, job := range []string{"compact", "members", "journal-prune-jobs"} {
+		c.nodes[0].ranUnder(job, "jobs", 1)
+	}
+	for _, n := range c.nodes { // whoever is asked
+		eventually(t, func() error { // it may be running by itself just now
+			r, err := n.do("POST", "/v1/jobs/compact/run", "")
+			if err == nil && (r.status != http.StatusOK || r.header.Get("Leasehold-Served-By") == "") {
+				err = fmt.Errorf("%d %s", r.status, r.body)
+			}
+			return err
+		})
+	}
+	worker.must(http.StatusOK, "GET", "/leaderz?election=jobs", "")
+	writer.must(http.StatusServiceUnavailable, "GET", "/leaderz?election=jobs", "")
+}
+
+func TestTheJobsLeadersCrashCostsTheWritesNothing(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	c := startTwoElections(t)
+	writer, worker := c.leaderOf(store.Writes), c.leaderOf("jobs")
+	before, jobsBefore := writer.record(store.Writes), writer.record("jobs")
+	l := startLoad("jobs-crash", c.but(worker)...)
+	l.waitMore(t, 50)
+	worker.crash()
+	now := c.but(worker)[0]
+	eventually(t, func() error {
+		if r := now.record("jobs"); r.Epoch <= jobsBefore.Epoch || r.Resigned {
+			return fmt.Errorf("the jobs' record is %+v", r)
+		}
+		return nil
+	})
+	now.ranUnder("members", "jobs", jobsBefore.Epoch+1)
+	l.waitMore(t, 50)
+	l.stop(t, now)
+	if after := now.record(store.Writes); after != before {
+		t.Errorf("the writes' record has become %+v, was %+v", after, before)
+	}
+	worker.shutdown()
+	worker.start()
+	c.waitReady()
+	c.leaderOf("jobs")
+}
+
+func TestTheWritersCrashLeavesTheJobsWhereTheyAre(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	c := startTwoElections(t)
+	writer, worker := c.leaderOf(store.Writes), c.leaderOf("jobs")
+	before, jobsBefore := writer.record(store.Writes), writer.record("jobs")
+	l := startLoad("writes-crash", c.but(writer)...)
+	l.waitMore(t, 50)
+	writer.crash()
+	l.waitMore(t, 50)
+	l.stop(t, worker)
+	if after := worker.record(store.Writes); after.Epoch != before.Epoch+1 {
+		t.Errorf("the writes' record has become %+v, was %+v", after, before)
+	}
+	if after := worker.record("jobs"); after != jobsBefore {
+		t.Errorf("the jobs' record has become %+v, was %+v", after, jobsBefore)
+	}
+	worker.ranUnder("members", "jobs", jobsBefore.Epoch)
+}
+
+func TestACrashOfWhoLeadsBoth(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	c := startTwoElections(t)
+	both := c.leaderOf(store.Writes)
+	both.lead("jobs")
+	jobsBefore := both.record("jobs")
+	survivors := c.but(both)
+	l := startLoad("both-crash", survivors...)
+	l.waitMore(t, 50)
+	both.crash()
+	l.waitMore(t, 50)
+	survivors[0].ranUnder("members", "jobs", jobsBefore.Epoch+1)
+	l.stop(t, survivors[0])
+}
+
+func TestATransferOfEachElection(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	c := startTwoElections(t)
+	l := startLoad("two-transfers", c.nodes...)
+	for _, name := range []string{"jobs", store.Writes} {
+		other := map[string]string{"jobs": store.Writes, store.Writes: "jobs"}[name]
+		for _, next := range c.nodes {
+			l.waitMore(t, 30)
+			old, kept := c.leaderOf(name), next.record(other)
+			if old == next {
+				continue
+			}
+			asked := c.but(old)[0]
+			var b struct {
+				From, To string
+				Epoch    uint64
+			}
+			before := next.record(name)
+			decodeInto(t, asked.must(http.StatusOK, "POST", "/v1/leader/transfer?election="+name, fmt.Sprintf(`{"to": %q}`, next.cfg.name)).body, &b)
+			if b.From != old.cfg.name || b.To != next.cfg.name || b.Epoch != before.Epoch+1 {
+				t.Errorf("%s from %s to %s, epoch %d; want from %s to %s, epoch %d", name, b.From, b.To, b.Epoch, old.cfg.name, next.cfg.name, before.Epoch+1)
+			}
+			if now := c.leaderOf(name); now != next {
+				t.Errorf("%s leads %s, want %s", now.cfg.name, name, next.cfg.name)
+			}
+			if now := next.record(other); now != kept {
+				t.Errorf("a transfer of %s has made the record of %s %+v, was %+v", name, other, now, kept)
+			}
+		}
+	}
+	// The best one for the jobs is one that leads nothing else.
+	writer := c.leaderOf(store.Writes)
+	writer.lead("jobs")
+	writer.must(http.StatusOK, "POST", "/v1/leader/transfer?election=jobs", "")
+	if now := c.leaderOf("jobs"); now == writer {
+		t.Errorf("%s leads both still", now.cfg.name)
+	}
+	l.waitMore(t, 30)
+	l.stop(t, c.nodes[0])
+}
+
+func TestAHandoverGivesBothUp(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	c := startTwoElections(t)
+	both := c.leaderOf(store.Writes)
+	both.lead("jobs")
+	before, jobsBefore := both.record(store.Writes), both.record("jobs")
+	survivors := c.but(both)
+	l := startLoad("both-handover", survivors...)
+	l.waitMore(t, 50)
+	both.shutdown()
+	l.waitMore(t, 50)
+	for name, was := range map[string]store.Leader{store.Writes: before, "jobs": jobsBefore} {
+		now := c.leaderOf(name)
+		began := now.running().held(name).election.Leadership().Began
+		if began.Reason != election.Graceful || began.Epoch != was.Epoch+1 || began.From != both.cfg.name {
+			t.Errorf("%s began with %+v", name, began)
+		}
+	}
+	if writer, worker := c.leaderOf(store.Writes), c.leaderOf("jobs"); writer == worker {
+		t.Logf("%s leads both", writer.cfg.name) // no promise: the writes go to the pod that is furthest when they move
+	}
+	l.stop(t, survivors[0])
+	both.start()
+	c.waitReady()
+}
+
+// A leader of the jobs that has been replaced behind its back writes nothing more, and what it writes is nothing to the writes.
+func TestAReplacedJobsLeaderIsFenced(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	c := startTwoElections(t)
+	worker := c.leaderOf("jobs")
+	rival := c.but(worker)[0]
+	before := rival.record(store.Writes)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	term, ok := worker.running().held("jobs").election.Leadership().Term.(*store.Term)
+	if !ok {
+		t.Fatal("the term is not the store's")
+	}
+	write := func(value string) error {
+		w := &store.Write{ID: store.NewID()}
+		w.PutState("marked", []byte(value))
+		_, err := term.Write(ctx, w)
+		return err
+	}
+	if err := write("in its term"); err != nil {
+		t.Fatal(err)
+	}
+	seen := rival.record("jobs")
+	claimant := store.Claimant{Pod: rival.cfg.name, BootID: "a rival's", ID: "a rival's claim"}
+	if _, err := rival.running().held("jobs").store.Claim(ctx, seen, claimant); err != nil {
+		t.Fatal(err)
+	}
+	if err := write("after its term"); err == nil {
+		t.Error("the replaced leader wrote")
+	}
+	if got, err := rival.running().held("jobs").store.GetState(ctx, "marked"); err != nil || string(got) != "in its term" {
+		t.Errorf("there is %q, %v", got, err)
+	}
+	data := &store.Write{ID: store.NewID()}
+	data.Put(store.Entry{Key: "k", Value: []byte("v")})
+	if _, err := term.Write(ctx, data); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("data under a term of the jobs: %v", err)
+	}
+	// The rival has no elector behind it, so the others find a leader again.
+	eventually(t, func() error {
+		if now := rival.record("jobs"); now.Epoch <= seen.Epoch+1 || now.Resigned {
+			return fmt.Errorf("the newest claim is that of %s under epoch %d", now.Pod, now.Epoch)
+		}
+		return nil
+	})
+	if after := rival.record(store.Writes); after != before {
+		t.Errorf("the writes' record has become %+v, was %+v", after, before)
+	}
+}
+
+// Replicas that hold one election more than the others, or no longer, keep that from nobody.
+func TestFromOneElectionToTwoAndBack(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	c := startCluster(t, 3)
+	l := startLoad("rolling", c.nodes[2])
+	for _, elections := range []string{"writes,jobs", "writes"} {
+		for _, n := range c.nodes[:2] {
+			n.shutdown()
+			n.cfg.elections = elections
+			n.start()
+			c.waitReady()
+			l.waitMore(t, 20)
+		}
+		if elections == "writes" {
+			continue
+		}
+		holders := c.nodes[:2]
+		eventually(t, func() error {
+			if l := holders[0].record("jobs"); l.Current() == "" {
+				return errors.New("nobody leads the jobs")
+			}
+			return nil
+		})
+		holders[0].ranUnder("members", "jobs", 1)
+		// One of the two is asked by the replica that knows nothing of the election, and loses nothing by that.
+		first := holders[0].record("jobs")
+		quiet := time.Now().Add(2 * time.Second)
+		eventually(t, func() error {
+			if now := holders[0].record("jobs"); now != first {
+				t.Errorf("the record has become %+v, was %+v", now, first)
+			}
+			if time.Now().Before(quiet) {
+				return errors.New("not long enough")
+			}
+			return nil
+		})
+	}
+	l.stop(t, c.nodes[0])
+	c.nodes[0].ranUnder("members", store.Writes, 1)
+}
