@@ -1,0 +1,63 @@
+package election
+
+import (
+	"context"
+	"errors"
+	"testing"
+)
+
+// startApart has the store's own leadership stay on one replica, which takes over from a leader that is gone, and another one go first.
+func (c *cluster) startApart(stays func(old *replica) *replica) (old, takesOver, goesFirst *replica) {
+	c.start()
+	old = c.leader()
+	takesOver = stays(old)
+	goesFirst = c.but(old, takesOver)[0]
+	yes, no := true, false
+	for _, r := range c.all() {
+		r.first.Store(r == takesOver)
+		r.apart.Store(&no)
+		r.moveStore = func(context.Context) error { return nil }
+	}
+	goesFirst.apart.Store(&yes)
+	return old, takesOver, goesFirst
+}
+
+func (c *cluster) another(old *replica) *replica { return c.but(old)[0] }
+
+func TestWhoTakesOverIsNotWhoGoesFirst(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, takesOver, _ := c.startApart(c.another)
+		old.vanish()
+		within(c.t, later, takesOver.leads)
+	})
+}
+
+func TestWhoGoesFirstNeedNotTakeOver(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, _, goesFirst := c.startApart(c.another)
+		old.prepare = func(string) (string, error) { return "", errors.New("nobody is named") }
+		if err := old.election.Handover(context.Background()); err != nil {
+			c.t.Fatal(err)
+		}
+		goesFirst.succeeds(old, Graceful)
+	})
+}
+
+func TestWhoIsNamedGoesFirst(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, named, _ := c.startApart(c.another)
+		old.prepare = func(string) (string, error) { return named.pod, nil }
+		if err := old.stepDown(""); err != nil {
+			c.t.Fatal(err)
+		}
+		named.succeeds(old, Transfer)
+	})
+}
+
+// The store's leadership is nobody's concern in an election apart: who leads is asked all the time, and goes on leading.
+func TestALeaderThatTheStoresLeaderAsksGoesOnLeading(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, _, _ := c.startApart(c.another)
+		always(c.t, 4*c.timing.LeaseDuration, old.leads)
+	})
+}
