@@ -213,3 +213,17 @@ func keysOf(kvs ...*mvccpb.KeyValue) string {
 	}
 	return strings.Join(keys, " ")
 }
+
+func TestAnElectionsRecordsAreToldFromThoseOfTheData(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.in("jobs", "leasehold-0").lead()
+	c.in(Writes, "leasehold-1").lead()
+	written, _ := c.events()
+	if parts := wrote[PartRecord](written); len(parts) != 3 || parts[0].Election != "jobs" {
+		t.Errorf("of the jobs there are %+v", parts)
+	}
+	if leaders := wrote[Leader](written); len(leaders) != 1 || leaders[0].Pod != "leasehold-1" {
+		t.Errorf("of the writes there are the leaders %+v", leaders)
+	}
+}
