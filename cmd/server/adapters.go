@@ -103,8 +103,8 @@ func vitalsOf(e *election.Election, st *store.Store) func() api.Vitals {
 	}
 }
 
-// probe asks another replica whether it leads an election. One that does not say so of that election may be of another configuration
-// and is no evidence: its process cannot be the one that is asked for, whose boot ID would be another.
+// probe asks another replica whether it leads an election. One that does not take part in it says nothing of it, which is no evidence
+// against a leader: whether the process that led is there, its boot ID tells.
 func (r *replica) probe(name string) func(ctx context.Context, pod string) (election.Vitals, error) {
 	return func(ctx context.Context, pod string) (election.Vitals, error) {
 		st, err := r.api.Ask(ctx, pod)

@@ -18,8 +18,8 @@ type apart struct {
 const (
 	// turnLimit is how long a replica that starts waits for the elections before this one to have a leader.
 	turnLimit = 5 * time.Second
-	// turnHold is how long one that leads another election lets the others go first then.
-	turnHold = 500 * time.Millisecond
+	// turnHold is how long one that leads another election lets the others go first then. They may still be starting.
+	turnHold = 2 * time.Second
 )
 
 // first tells whether this replica goes first when the lock is released: one that leads no other election does.
@@ -30,19 +30,22 @@ func (a apart) busy(pod string) bool {
 	return slices.ContainsFunc(a.r.elections, func(e *elected) bool { return e != a.e && e.leader() == pod })
 }
 
-// awaitTurn is for the start of a set, where all replicas would try for all locks at once: who leads another election holds back.
+// awaitTurn is for the start of a set, where all replicas would try for all locks at once: who leads another election lets the others
+// have this one, if they take it soon.
 func (a apart) awaitTurn(ctx context.Context) {
-	limited, cancel := context.WithTimeout(ctx, turnLimit)
+	before := a.r.elections[:slices.Index(a.r.elections, a.e)]
+	awaitLeaders(ctx, turnLimit, before...)
+	if a.busy(a.r.cfg.name) {
+		awaitLeaders(ctx, turnHold, a.e)
+	}
+}
+
+// awaitLeaders returns when each of the elections has a leader, the time is over, or ctx is done.
+func awaitLeaders(ctx context.Context, limit time.Duration, all ...*elected) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	for _, e := range a.r.elections[:slices.Index(a.r.elections, a.e)] {
-		awaitLeader(limited, e.store)
-	}
-	if !a.busy(a.r.cfg.name) {
-		return
-	}
-	select {
-	case <-time.After(turnHold):
-	case <-ctx.Done():
+	for _, e := range all {
+		awaitLeader(ctx, e.store)
 	}
 }
 

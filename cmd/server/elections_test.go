@@ -257,6 +257,14 @@ func TestAHandoverGivesBothUp(t *testing.T) {
 	if writer, worker := c.leaderOf(store.Writes), c.leaderOf("jobs"); writer == worker {
 		t.Logf("%s leads both", writer.cfg.name) // no promise: the writes go to the pod that is furthest when they move
 	}
+	eventually(t, func() error {
+		h := survivors[0].history()
+		if h[0].Reason != election.Graceful || h[0].GapMS == nil {
+			return fmt.Errorf("the history begins with %+v", h[0])
+		}
+		t.Logf("the writes waited for %d ms", *h[0].GapMS)
+		return nil
+	})
 	l.stop(t, survivors[0])
 	both.start()
 	c.waitReady()
@@ -338,7 +346,13 @@ func TestFromOneElectionToTwoAndBack(t *testing.T) {
 			return nil
 		})
 		holders[0].ranUnder("members", "jobs", 1)
-		// One of the two is asked by the replica that knows nothing of the election, and loses nothing by that.
+		// Whoever asks the third one hears nothing of the election, and takes it for no evidence.
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		v, err := holders[0].running().probe("jobs")(ctx, c.nodes[2].cfg.name)
+		cancel()
+		if err != nil || v.BootID != c.nodes[2].running().bootID || v.Epoch != 0 || !v.Claiming {
+			t.Errorf("it says %+v, %v", v, err)
+		}
 		first := holders[0].record("jobs")
 		quiet := time.Now().Add(2 * time.Second)
 		eventually(t, func() error {
