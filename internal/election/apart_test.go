@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 )
 
 // startApart has the store's own leadership stay on one replica, which takes over from a leader that is gone, and another one go first.
@@ -51,6 +52,22 @@ func TestWhoIsNamedGoesFirst(t *testing.T) {
 			c.t.Fatal(err)
 		}
 		named.succeeds(old, Transfer)
+	})
+}
+
+// The lock's release and the record come on different ways.
+func TestWhoHearsLateThatItIsNamedGoesAtOnce(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, named, _ := c.startApart(c.another)
+		old.prepare = func(string) (string, error) { return named.pod, nil }
+		named.first.Store(false) // nor does it take over
+		named.store.setCut(true)
+		if err := old.stepDown(""); err != nil {
+			c.t.Fatal(err)
+		}
+		time.Sleep(5 * poll)
+		named.store.setCut(false)
+		within(c.t, 4*poll, named.leads)
 	})
 }
 

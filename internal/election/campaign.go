@@ -77,6 +77,7 @@ func (e *Election) followLock(ctx context.Context) {
 	holders := e.cfg.Lock.Watch(ctx)
 	var free <-chan time.Time
 	for {
+		_, changed := e.cfg.Store.Record()
 		select {
 		case holder, ok := <-holders:
 			if !ok {
@@ -85,6 +86,10 @@ func (e *Election) followLock(ctx context.Context) {
 			free = nil
 			if holder == "" {
 				free = time.After(e.holdBack())
+			}
+		case <-changed: // the record that names the successor may be heard of after the release
+			if free != nil && e.holdBack() == 0 {
+				free = time.After(0)
 			}
 		case <-free:
 			free = nil
