@@ -61,6 +61,7 @@ func TestWhoHearsLateThatItIsNamedGoesAtOnce(t *testing.T) {
 		old, named, _ := c.startApart(c.another)
 		old.prepare = func(string) (string, error) { return named.pod, nil }
 		named.first.Store(false) // nor does it take over
+		time.Sleep(time.Second)  // all follow the lock
 		named.store.setCut(true)
 		if err := old.stepDown(""); err != nil {
 			c.t.Fatal(err)
@@ -68,6 +69,40 @@ func TestWhoHearsLateThatItIsNamedGoesAtOnce(t *testing.T) {
 		time.Sleep(5 * poll)
 		named.store.setCut(false)
 		within(c.t, 4*poll, named.leads)
+	})
+}
+
+// A leader that takes long to give up has not named its successor yet: who would take over from one that is gone waits for that.
+func TestWhoTakesOverLetsALeaderNameItsSuccessor(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, takesOver, named := c.startApart(c.another)
+		old.prepare = func(string) (string, error) { return named.pod, nil }
+		old.store.set(only("resign", func(_ context.Context, _ call, do func() error) error {
+			time.Sleep(resignLimit / 2)
+			return do()
+		}))
+		done := make(chan error, 1)
+		go func() { done <- old.stepDown(named.pod) }()
+		always(c.t, resignLimit/3, takesOver.idle)
+		if err := <-done; err != nil {
+			c.t.Fatal(err)
+		}
+		named.succeeds(old, Transfer)
+	})
+}
+
+// But not for ever.
+func TestALeaderThatCannotGiveUpIsReplaced(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, takesOver, goesFirst := c.startApart(c.another)
+		old.store.set(only("resign", hanging))
+		go func() { _ = old.stepDown("") }()
+		within(c.t, resignLimit+later, func() error {
+			if takesOver.leads() == nil {
+				return nil
+			}
+			return goesFirst.leads() // the lock is released in the end
+		})
 	})
 }
 

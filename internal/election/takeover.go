@@ -170,6 +170,9 @@ func (t *takeover) examine(ctx context.Context, record Record, suspects []proces
 			patience = answeredPatience
 		}
 		evidence := t.e.probe(ctx, p, record, patience)
+		if (evidence == Graceful || evidence == Transfer) && !t.e.cfg.First() {
+			evidence = "" // it is about to say who leads next, and that is another one
+		}
 		if evidence == "" && !answered {
 			t.answered = append(t.answered, p)
 		}
