@@ -139,7 +139,7 @@ func (r *replica) handOver(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// held is the election of that name, or store.Writes where that is not held; nil before there are any.
+// held is the election of that name; nil where that is not held, and before there are any.
 func (r *replica) held(name string) *elected {
 	all := r.published.Load()
 	if all == nil {
@@ -150,7 +150,7 @@ func (r *replica) held(name string) *elected {
 			return e
 		}
 	}
-	return (*all)[0]
+	return nil
 }
 
 // leaderOf is the pod that leads the election, as far as this replica knows.

@@ -140,11 +140,11 @@ func TestASetBeginsWithALeaderForEachElection(t *testing.T) {
 	for _, s := range listed.Jobs {
 		order = append(order, s.Election+"/"+s.Name)
 	}
-	want := []string{"writes/heartbeat", "writes/expire", "writes/journal-prune", "jobs/compact", "jobs/members", "jobs/journal-prune-jobs"}
+	want := []string{"writes/heartbeat", "writes/expire", "writes/journal-prune", "writes/members", "jobs/compact", "jobs/journal-prune-jobs"}
 	if !slices.Equal(order, want) {
 		t.Errorf("the jobs are %v, want %v", order, want)
 	}
-	for _, job := range []string{"compact", "members", "journal-prune-jobs"} {
+	for _, job := range []string{"compact", "journal-prune-jobs"} {
 		c.nodes[0].ranUnder(job, "jobs", 1)
 	}
 	for _, n := range c.nodes { // whoever is asked
@@ -178,7 +178,7 @@ func TestTheJobsLeadersCrashCostsTheWritesNothing(t *testing.T) {
 		}
 		return nil
 	})
-	now.ranUnder("members", "jobs", jobsBefore.Epoch+1)
+	now.ranUnder("compact", "jobs", jobsBefore.Epoch+1)
 	l.waitMore(t, 50)
 	l.stop(t, now)
 	if after := now.record(store.Writes); after != before && elections() == 0 {
@@ -209,7 +209,7 @@ func TestTheWritersCrashLeavesTheJobsWhereTheyAre(t *testing.T) {
 	if after := worker.record("jobs"); after != jobsBefore && elections() == 1 {
 		t.Errorf("the jobs' record has become %+v, was %+v", after, jobsBefore)
 	}
-	worker.ranUnder("members", "jobs", jobsBefore.Epoch)
+	worker.ranUnder("compact", "jobs", jobsBefore.Epoch)
 }
 
 func TestACrashOfWhoLeadsBoth(t *testing.T) {
@@ -224,7 +224,7 @@ func TestACrashOfWhoLeadsBoth(t *testing.T) {
 	l.waitMore(t, 50)
 	both.crash()
 	l.waitMore(t, 50)
-	survivors[0].ranUnder("members", "jobs", jobsBefore.Epoch+1)
+	survivors[0].ranUnder("compact", "jobs", jobsBefore.Epoch+1)
 	l.stop(t, survivors[0])
 }
 
@@ -380,7 +380,7 @@ func TestFromOneElectionToTwoAndBack(t *testing.T) {
 			}
 			return nil
 		})
-		holders[0].ranUnder("members", "jobs", 1)
+		holders[0].ranUnder("compact", "jobs", 1)
 		// Whoever asks the third one hears nothing of the election, and takes it for no evidence.
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		v, err := holders[0].running().probe("jobs")(ctx, c.nodes[2].cfg.name)
@@ -401,5 +401,5 @@ func TestFromOneElectionToTwoAndBack(t *testing.T) {
 		})
 	}
 	l.stop(t, c.nodes[0])
-	c.nodes[0].ranUnder("members", store.Writes, 1)
+	c.nodes[0].ranUnder("compact", store.Writes, 1)
 }

@@ -85,10 +85,7 @@ func newReplica(cfg serveConfig, kube *kubernetesClients, log *zap.Logger) (*rep
 		Name: cfg.name, BootID: r.bootID, Dir: cfg.dataDir, Peers: peers, Replicas: r.replicas,
 		ListenPeer: cfg.listenPeer, ListenClient: cfg.listenClient,
 		Heartbeat: cfg.heartbeat, Election: cfg.electionTimeout, QuotaBytes: cfg.quota,
-		Leader:  func() string { return r.leaderOf(jobs.Election) }, // the job that changes the membership is there
-		Leading: func() bool { return r.leads(jobs.Election) },
-		Writing: func() bool { return r.leads(store.Writes) },
-		Log:     log,
+		Leader: func() string { return r.leaderOf(store.Writes) }, Leading: func() bool { return r.leads(store.Writes) }, Log: log,
 	})
 	return r, err
 }

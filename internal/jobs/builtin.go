@@ -70,9 +70,10 @@ func Heartbeat(state func(ctx context.Context, name string) ([]byte, error)) Job
 	}}
 }
 
-// Members promotes learners that have caught up and removes members whose pods are gone for good.
+// Members promotes learners that have caught up and removes members whose pods are gone for good. The leader of store.Writes runs it:
+// no leader removes its own member, so that of the writes stays until it has handed over.
 func Members(promote, removeGone func(context.Context) error) Job {
-	return Job{Name: "members", Interval: 2 * time.Second, Election: Election, Run: func(ctx context.Context, _ Leader) (string, error) {
+	return Job{Name: "members", Interval: 2 * time.Second, Run: func(ctx context.Context, _ Leader) (string, error) {
 		if err := promote(ctx); err != nil {
 			return "", fmt.Errorf("promote: %w", err)
 		}

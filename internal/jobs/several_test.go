@@ -39,16 +39,16 @@ func TestAJobRunsInItsElectionOrInTheWrites(t *testing.T) {
 	}
 }
 
-// What writes data runs where the data are written.
+// What writes data runs where the data are written, and so does what removes members: not that of the writes' leader.
 func TestTheBuiltInJobsAreOfAnElection(t *testing.T) {
 	t.Parallel()
 	nothing := func(context.Context) error { return nil }
 	all := []Job{Heartbeat(nil), Expire(), JournalPrune(store.Writes), Compact(CompactConfig{}), Members(nothing, nothing), JournalPrune("jobs")}
 	both := []string{store.Writes, "jobs"}
-	if got := namesOf(Of(store.Writes, both, all)); !slices.Equal(got, []string{"heartbeat", "expire", "journal-prune"}) {
+	if got := namesOf(Of(store.Writes, both, all)); !slices.Equal(got, []string{"heartbeat", "expire", "journal-prune", "members"}) {
 		t.Errorf("the writes' leader runs %v", got)
 	}
-	if got := namesOf(Of("jobs", both, all)); !slices.Equal(got, []string{"compact", "members", "journal-prune-jobs"}) {
+	if got := namesOf(Of("jobs", both, all)); !slices.Equal(got, []string{"compact", "journal-prune-jobs"}) {
 		t.Errorf("the jobs' leader runs %v", got)
 	}
 }

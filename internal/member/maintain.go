@@ -48,14 +48,14 @@ func (m *Member) maintain() {
 	}
 }
 
-// worthDefragmenting says whether the file is over 5/4 of the quota and less than 75 % of it is in use, unless this replica leads the writes:
+// worthDefragmenting says whether the file is over 5/4 of the quota and less than 75 % of it is in use, unless this replica leads:
 // all writes would wait. It does not spare the leader when the size of the file alone is what makes the store full.
 func (m *Member) worthDefragmenting() bool {
 	size, inUse := m.Size()
 	if m.outgrown(size) && !m.nearlyAllInUse(inUse) {
 		return true
 	}
-	return size > m.cfg.QuotaBytes/4*5 && inUse < size/4*3 && !m.cfg.Writing()
+	return size > m.cfg.QuotaBytes/4*5 && inUse < size/4*3 && !m.cfg.Leading()
 }
 
 func (m *Member) defragment(s *etcdserver.EtcdServer) {

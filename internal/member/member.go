@@ -52,13 +52,10 @@ type Config struct {
 	Election   time.Duration // 1 s if 0; at least five heartbeats
 	QuotaBytes int64         // size of the store, 2 GiB if 0; the file may be twice as large
 
-	// Leader returns the pod that leads the changes of membership, as this replica's store knows it; "" if none. Called from any
-	// goroutine, before Start too.
+	// Leader returns the pod that leads, as this replica's store knows it; "" if none. Called from any goroutine, before Start too.
 	Leader func() string
-	// Leading says whether this replica leads them. Called as Leader is.
+	// Leading says whether this replica leads. Called as Leader is.
 	Leading func() bool
-	// Writing says whether this replica leads the writes, which would wait for a defragmentation of its member. As Leading if nil.
-	Writing func() bool
 
 	Log *zap.Logger
 }
@@ -146,9 +143,6 @@ func (cfg *Config) complete() (int, error) {
 	}
 	if cfg.Leading == nil {
 		cfg.Leading = func() bool { return false }
-	}
-	if cfg.Writing == nil {
-		cfg.Writing = cfg.Leading
 	}
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()

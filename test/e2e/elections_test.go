@@ -121,7 +121,7 @@ func (s *statefulSet) loseLeaderOf(ctx context.Context, t *testing.T, base, lost
 	s.printGap(ctx, t, base, lost, now[lost].Epoch)
 	s.mustAnswer(ctx, t, http.MethodPut, base+"/v1/kv/two-elections", http.StatusOK)
 	if lost == "jobs" {
-		s.ranAnew(ctx, t, base, "members", now["jobs"].Epoch)
+		s.ranAnew(ctx, t, base, "compact", now["jobs"].Epoch)
 	}
 }
 
