@@ -3,6 +3,7 @@ package election
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -70,6 +71,31 @@ func TestWhoHearsLateThatItIsNamedGoesAtOnce(t *testing.T) {
 		named.store.setCut(false)
 		within(c.t, 4*poll, named.leads)
 	})
+}
+
+// The others wait a moment for the one that is named, if it never comes, and then try at once: whoever of them goes first
+// otherwise, and whenever it hears of the record.
+func TestANamedPodThatNeverComesIsNotWaitedForLong(t *testing.T) {
+	for name, late := range map[string]time.Duration{"all-hear-at-once": 0, "it-hears-late": holdBack / 3, "it-hears-very-late": 2 * holdBack} {
+		for _, first := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s-goes-first-%t", name, first), func(t *testing.T) {
+				bubble(t, 3, func(c *cluster) {
+					old, other, idle := c.startApart(c.another)
+					old.prepare = func(string) (string, error) { return "pod-9", nil }
+					other.voter.Store(false)
+					idle.apart.Store(&first)
+					time.Sleep(1370 * time.Millisecond) // all follow the lock, and none is about to try by itself
+					idle.store.setCut(late > 0)
+					if err := old.stepDown(""); err != nil {
+						c.t.Fatal(err)
+					}
+					always(c.t, late, idle.idle)
+					idle.store.setCut(false)
+					within(c.t, holdBack+4*poll, idle.leads)
+				})
+			})
+		}
+	}
 }
 
 // A leader that takes long to give up has not named its successor yet: who would take over from one that is gone waits for that.

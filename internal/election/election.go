@@ -83,6 +83,7 @@ type Config struct {
 	// Voter tells whether this replica's member votes: a learner does not campaign.
 	Voter func() bool
 	// First tells whether this replica goes first when the lock is released and no successor was named; the others hold back.
+	// Where one was named it is not asked.
 	First func() bool
 	// TakesOver tells whether the store's own leadership is on this replica: a majority follows it. So it is the one that takes
 	// over from a leader that is gone.
