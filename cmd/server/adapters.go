@@ -103,17 +103,17 @@ func vitalsOf(e *election.Election, st *store.Store) func() api.Vitals {
 	}
 }
 
-// probe asks another replica whether it leads an election. One that does not take part in it says nothing of it, which is no evidence
-// against a leader: whether the process that led is there, its boot ID tells.
+// probe asks another replica whether it leads an election. One that does not take part in it says nothing of it: its boot ID tells that
+// it is another process than the one that led, and no process changes its elections.
 func (r *replica) probe(name string) func(ctx context.Context, pod string) (election.Vitals, error) {
 	return func(ctx context.Context, pod string) (election.Vitals, error) {
 		st, err := r.api.Ask(ctx, pod)
-		v, says := st.Vitals, true
+		v := st.Vitals
 		if name != store.Writes {
-			v, says = st.Elections[name]
+			v = st.Elections[name]
 		}
 		return election.Vitals{
-			BootID: st.BootID, Epoch: v.Epoch, Claiming: v.Claiming || !says, Parting: v.Parting,
+			BootID: st.BootID, Epoch: v.Epoch, Claiming: v.Claiming, Parting: v.Parting,
 			Undecided: time.Duration(v.UndecidedMillis) * time.Millisecond,
 		}, err
 	}

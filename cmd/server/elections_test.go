@@ -63,7 +63,11 @@ func (n *node) record(name string) store.Leader {
 	n.cluster.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	l, err := n.running().held(name).store.ReadLeader(ctx)
+	e := n.running().held(name)
+	if e == nil {
+		n.cluster.t.Fatalf("%s does not hold %s", n.cfg.name, name)
+	}
+	l, err := e.store.ReadLeader(ctx)
 	if err != nil {
 		n.cluster.t.Fatal(err)
 	}
@@ -81,18 +85,45 @@ func (n *node) lead(name string) {
 	}
 }
 
-// ranUnder waits until a job of the election has run under an epoch, or a later one.
-func (n *node) ranUnder(job, name string, epoch uint64) {
+// goesOn waits until a job of the election has run once more, by itself, under that epoch or a later one.
+func (n *node) goesOn(job, name string, epoch uint64) {
+	n.cluster.t.Helper()
+	before := n.status(job)
+	eventually(n.cluster.t, func() error {
+		now := n.status(job)
+		if now.Election != name || now.Epoch < epoch || now.Runs <= before.Runs || now.Error != "" {
+			return fmt.Errorf("%s has not run once more under epoch %d of %s: %+v, was %+v", job, epoch, name, now, before)
+		}
+		return nil
+	})
+}
+
+// status is what is known of a job.
+func (n *node) status(job string) jobs.Status {
+	n.cluster.t.Helper()
+	var b struct{ Jobs []jobs.Status }
+	decodeInto(n.cluster.t, n.must(http.StatusOK, "GET", "/v1/jobs", "").body, &b)
+	i := slices.IndexFunc(b.Jobs, func(s jobs.Status) bool { return s.Name == job })
+	if i < 0 {
+		n.cluster.t.Fatalf("there is no job %s: %+v", job, b.Jobs)
+	}
+	return b.Jobs[i]
+}
+
+// runs has a job run at once, whoever is asked, and expects it to run under that epoch of the election or a later one.
+func (n *node) runs(job, name string, epoch uint64) {
 	n.cluster.t.Helper()
 	eventually(n.cluster.t, func() error {
-		var b struct{ Jobs []jobs.Status }
-		decodeInto(n.cluster.t, n.must(http.StatusOK, "GET", "/v1/jobs", "").body, &b)
-		for _, s := range b.Jobs {
-			if s.Name == job && s.Election == name && s.Epoch >= epoch && s.Error == "" {
-				return nil
-			}
+		r, err := n.do("POST", "/v1/jobs/"+job+"/run", "")
+		if err != nil || r.status != http.StatusOK { // it may be running by itself just now
+			return fmt.Errorf("%d %s, %w", r.status, r.body, err)
 		}
-		return fmt.Errorf("%s has not run under epoch %d of %s: %+v", job, epoch, name, b.Jobs)
+		var s jobs.Status
+		decodeInto(n.cluster.t, r.body, &s)
+		if s.Election != name || s.Epoch < epoch || s.Error != "" {
+			return fmt.Errorf("%s has run as %+v, not under epoch %d of %s", job, s, epoch, name)
+		}
+		return nil
 	})
 }
 
@@ -144,72 +175,101 @@ func TestASetBeginsWithALeaderForEachElection(t *testing.T) {
 	if !slices.Equal(order, want) {
 		t.Errorf("the jobs are %v, want %v", order, want)
 	}
-	for _, job := range []string{"compact", "journal-prune-jobs"} {
-		c.nodes[0].ranUnder(job, "jobs", 1)
+	for _, n := range c.nodes {
+		n.runs("compact", "jobs", 1)
+		n.runs("members", store.Writes, 1)
 	}
-	for _, n := range c.nodes { // whoever is asked
-		eventually(t, func() error { // it may be running by itself just now
-			r, err := n.do("POST", "/v1/jobs/compact/run", "")
-			if err == nil && (r.status != http.StatusOK || r.header.Get("Leasehold-Served-By") == "") {
-				err = fmt.Errorf("%d %s", r.status, r.body)
-			}
-			return err
-		})
-	}
+	c.nodes[0].goesOn("members", store.Writes, 1)
+	c.nodes[0].goesOn("journal-prune-jobs", "jobs", 1)
 	worker.must(http.StatusOK, "GET", "/leaderz?election=jobs", "")
 	writer.must(http.StatusServiceUnavailable, "GET", "/leaderz?election=jobs", "")
+}
+
+// rounds has round try until it has shown what it is to: it returns false where etcd has elected a leader by itself, as it does on a
+// machine that is too busy. Then the records say nothing.
+func (c *cluster) rounds(round func(i int) (shown bool)) {
+	c.t.Helper()
+	const most = 5
+	for i := range most {
+		if round(i) {
+			return
+		}
+		c.t.Logf("etcd has elected a leader by itself in round %d", i)
+	}
+	c.t.Errorf("in each of %d rounds etcd has elected a leader by itself", most)
+}
+
+// apart returns the leader of the writes, which etcd's leader is on, and that of the jobs, which is another.
+func (c *cluster) apart() (writer, worker *node) {
+	c.t.Helper()
+	writer = c.leaderOf(store.Writes)
+	writer.hasEtcdsLeader()
+	if c.leaderOf("jobs") == writer {
+		c.but(writer)[0].lead("jobs")
+	}
+	return writer, c.leaderOf("jobs")
 }
 
 func TestTheJobsLeadersCrashCostsTheWritesNothing(t *testing.T) {
 	t.Parallel()
 	skipShort(t)
 	c := startTwoElections(t)
-	writer, worker := c.leaderOf(store.Writes), c.leaderOf("jobs")
-	writer.hasEtcdsLeader()
-	before, jobsBefore := writer.record(store.Writes), writer.record("jobs")
-	elections := writer.etcdElections()
-	l := startLoad("jobs-crash", c.but(worker)...)
-	l.waitMore(t, 50)
-	worker.crash()
-	now := c.but(worker)[0]
-	eventually(t, func() error {
-		if r := now.record("jobs"); r.Epoch <= jobsBefore.Epoch || r.Resigned {
-			return fmt.Errorf("the jobs' record is %+v", r)
+	c.rounds(func(i int) bool {
+		writer, worker := c.apart()
+		elections := writer.etcdElections()
+		before, jobsBefore := writer.record(store.Writes), writer.record("jobs")
+		l := startLoad(fmt.Sprintf("jobs-crash-%d", i), c.but(worker)...)
+		l.waitMore(t, 50)
+		worker.crash()
+		now := c.but(worker)[0]
+		eventually(t, func() error {
+			if r := now.record("jobs"); r.Epoch <= jobsBefore.Epoch || r.Resigned {
+				return fmt.Errorf("the jobs' record is %+v", r)
+			}
+			return nil
+		})
+		now.goesOn("journal-prune-jobs", "jobs", jobsBefore.Epoch+1)
+		l.waitMore(t, 50)
+		l.stop(t, now)
+		after, shown := now.record(store.Writes), elections() == 0
+		if shown && after != before {
+			t.Errorf("the writes' record has become %+v, was %+v", after, before)
 		}
-		return nil
+		worker.shutdown()
+		worker.start()
+		c.waitReady()
+		c.leaderOf("jobs")
+		return shown
 	})
-	now.ranUnder("compact", "jobs", jobsBefore.Epoch+1)
-	l.waitMore(t, 50)
-	l.stop(t, now)
-	if after := now.record(store.Writes); after != before && elections() == 0 {
-		t.Errorf("the writes' record has become %+v, was %+v", after, before)
-	}
-	worker.shutdown()
-	worker.start()
-	c.waitReady()
-	c.leaderOf("jobs")
 }
 
 func TestTheWritersCrashLeavesTheJobsWhereTheyAre(t *testing.T) {
 	t.Parallel()
 	skipShort(t)
 	c := startTwoElections(t)
-	writer, worker := c.leaderOf(store.Writes), c.leaderOf("jobs")
-	writer.hasEtcdsLeader()
-	before, jobsBefore := writer.record(store.Writes), writer.record("jobs")
-	elections := worker.etcdElections()
-	l := startLoad("writes-crash", c.but(writer)...)
-	l.waitMore(t, 50)
-	writer.crash()
-	l.waitMore(t, 50)
-	l.stop(t, worker)
-	if after := worker.record(store.Writes); after.Epoch != before.Epoch+1 && elections() == 1 {
-		t.Errorf("the writes' record has become %+v, was %+v", after, before)
-	}
-	if after := worker.record("jobs"); after != jobsBefore && elections() == 1 {
-		t.Errorf("the jobs' record has become %+v, was %+v", after, jobsBefore)
-	}
-	worker.ranUnder("compact", "jobs", jobsBefore.Epoch)
+	c.rounds(func(i int) bool {
+		writer, worker := c.apart()
+		elections := worker.etcdElections()
+		before, jobsBefore := writer.record(store.Writes), writer.record("jobs")
+		l := startLoad(fmt.Sprintf("writes-crash-%d", i), c.but(writer)...)
+		l.waitMore(t, 50)
+		writer.crash()
+		l.waitMore(t, 50)
+		l.stop(t, worker)
+		after, jobsAfter := worker.record(store.Writes), worker.record("jobs")
+		shown := elections() == 1
+		if shown && after.Epoch != before.Epoch+1 {
+			t.Errorf("the writes' record has become %+v, was %+v", after, before)
+		}
+		if shown && jobsAfter != jobsBefore {
+			t.Errorf("the jobs' record has become %+v, was %+v", jobsAfter, jobsBefore)
+		}
+		worker.goesOn("journal-prune-jobs", "jobs", jobsBefore.Epoch)
+		writer.shutdown()
+		writer.start()
+		c.waitReady()
+		return shown
+	})
 }
 
 func TestACrashOfWhoLeadsBoth(t *testing.T) {
@@ -224,7 +284,8 @@ func TestACrashOfWhoLeadsBoth(t *testing.T) {
 	l.waitMore(t, 50)
 	both.crash()
 	l.waitMore(t, 50)
-	survivors[0].ranUnder("compact", "jobs", jobsBefore.Epoch+1)
+	survivors[0].goesOn("journal-prune-jobs", "jobs", jobsBefore.Epoch+1)
+	survivors[0].runs("compact", "jobs", jobsBefore.Epoch+1)
 	l.stop(t, survivors[0])
 }
 
@@ -268,6 +329,17 @@ func TestATransferOfEachElection(t *testing.T) {
 	}
 	l.waitMore(t, 30)
 	l.stop(t, c.nodes[0])
+}
+
+func TestATransferOfTheJobsLeavesEtcdsLeaderWhereItIs(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	c := startTwoElections(t)
+	c.rounds(func(int) bool {
+		writer, worker := c.apart()
+		c.but(writer, worker)[0].lead("jobs")
+		return writer.running().member.RaftLeader() == writer.cfg.name
+	})
 }
 
 func TestAHandoverGivesBothUp(t *testing.T) {
@@ -361,45 +433,59 @@ func TestFromOneElectionToTwoAndBack(t *testing.T) {
 	t.Parallel()
 	skipShort(t)
 	c := startCluster(t, 3)
-	l := startLoad("rolling", c.nodes[2])
 	for _, elections := range []string{"writes,jobs", "writes"} {
-		for _, n := range c.nodes[:2] {
+		for i, n := range c.nodes {
+			others := c.but(n)
+			l := startLoad(fmt.Sprintf("rolling-%s-%d", elections, i), others...)
 			n.shutdown()
 			n.cfg.elections = elections
 			n.start()
 			c.waitReady()
 			l.waitMore(t, 20)
-		}
-		if elections == "writes" {
-			continue
-		}
-		holders := c.nodes[:2]
-		eventually(t, func() error {
-			if l := holders[0].record("jobs"); l.Current() == "" {
-				return errors.New("nobody leads the jobs")
+			l.stop(t, n)
+			switch {
+			case i == 1 && elections == "writes":
+				c.nodes[2].leadsAmong(c.nodes[0])
+			case i == 1:
+				c.nodes[0].leadsAmong(c.nodes[2])
 			}
-			return nil
-		})
-		holders[0].ranUnder("compact", "jobs", 1)
-		// Whoever asks the third one hears nothing of the election, and takes it for no evidence.
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		v, err := holders[0].running().probe("jobs")(ctx, c.nodes[2].cfg.name)
-		cancel()
-		if err != nil || v.BootID != c.nodes[2].running().bootID || v.Epoch != 0 || !v.Claiming {
-			t.Errorf("it says %+v, %v", v, err)
 		}
-		first := holders[0].record("jobs")
-		quiet := time.Now().Add(2 * time.Second)
-		eventually(t, func() error {
-			if now := holders[0].record("jobs"); now != first {
-				t.Errorf("the record has become %+v, was %+v", now, first)
-			}
-			if time.Now().Before(quiet) {
-				return errors.New("not long enough")
-			}
-			return nil
-		})
+		switch elections {
+		case "writes":
+			c.nodes[0].goesOn("compact", store.Writes, c.nodes[0].record(store.Writes).Epoch)
+		default:
+			c.nodes[0].goesOn("compact", "jobs", c.nodes[0].record("jobs").Epoch)
+		}
 	}
-	l.stop(t, c.nodes[0])
-	c.nodes[0].ranUnder("compact", store.Writes, 1)
+}
+
+// leadsAmong expects the jobs to have a leader that goes on leading, where n holds their election and another replica does not.
+func (n *node) leadsAmong(without *node) {
+	t := n.cluster.t
+	t.Helper()
+	eventually(t, func() error {
+		if n.record("jobs").Current() == "" {
+			return errors.New("nobody leads the jobs")
+		}
+		return nil
+	})
+	n.goesOn("journal-prune-jobs", "jobs", 1)
+	n.runs("compact", "jobs", 1)
+	// Whoever asks the other one hears nothing of the election.
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	v, err := n.running().probe("jobs")(ctx, without.cfg.name)
+	if want := (election.Vitals{BootID: without.running().bootID}); err != nil || v != want {
+		t.Errorf("it says %+v, %v, want %+v", v, err, want)
+	}
+	first, quiet := n.record("jobs"), time.Now().Add(2*time.Second)
+	eventually(t, func() error {
+		if now := n.record("jobs"); now != first {
+			t.Errorf("the record has become %+v, was %+v", now, first)
+		}
+		if time.Now().Before(quiet) {
+			return errors.New("not long enough")
+		}
+		return nil
+	})
 }
