@@ -149,10 +149,29 @@ func TestARefusalNamesTheLeaderOfItsElection(t *testing.T) {
 	a.leading.Store(false)
 	a.learn("leasehold-2", 9)
 	worker.forwarded(http.MethodPost, "/v1/jobs/sweep/run", "", forwarded(headerElection+": jobs", headerEpoch+": 8")...).
-		is(http.StatusMisdirectedRequest).has(headerLeader, "leasehold-2").has(headerEpoch, "9").has(headerOutcome, outcomeNotLeading)
+		is(http.StatusMisdirectedRequest).has(headerElection, "jobs").has(headerLeader, "leasehold-2").has(headerEpoch, "9").has(headerOutcome, outcomeNotLeading)
 	worker.forwarded(http.MethodPut, "/v1/kv/a", "1", forwarded(headerEpoch+": 8")...).
 		is(http.StatusMisdirectedRequest).has(headerLeader, "leasehold-0").has(headerEpoch, "3")
 	writer.forwarded(http.MethodPut, "/v1/kv/a", "1", forwarded(headerElection+": writes", headerEpoch+": 3")...).is(http.StatusOK)
+}
+
+// A replica of before there were several elections answers for the writes whatever it is asked for, and names no election. The epochs of
+// the writes may be higher: taken for the jobs' they would have it look for their leader in the wrong place from then on.
+func TestAReplicaWithoutTheElectionLeadsNobodyAstray(t *testing.T) {
+	t.Parallel()
+	s := newSet(t)
+	worker, a := s.on("leasehold-1", leadingAs("leasehold-1", 50)), &apart{fakeStore: believing("leasehold-1", 8)}
+	asker := s.on("leasehold-0", believing("leasehold-1", 50), a.with, waiting(200*time.Millisecond), func(c *Config) { c.Jobs = sweeping{&fakeJobs{}, a} })
+	worker.intercept(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.Header().Set(headerOutcome, outcomeNotLeading)
+		w.Header().Set(headerLeader, "leasehold-1")
+		w.Header().Set(headerEpoch, "50")
+		w.WriteHeader(http.StatusMisdirectedRequest)
+	})
+	asker.runsNothing()
+	if got := asker.elections[1].router.target(); got.pod != "leasehold-1" || got.epoch != 8 {
+		t.Errorf("the jobs are led by %s under epoch %d, it thinks", got.pod, got.epoch)
+	}
 }
 
 // runsNothing asks for the run of a job and expects it not to be run in time. An attempt that the end cuts off is open.

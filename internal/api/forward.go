@@ -109,7 +109,8 @@ func (rt *router) relay(resp *http.Response, body []byte) (answerFunc, error) {
 	switch resp.Header.Get(headerOutcome) {
 	case outcomeNotLeading:
 		rt.metrics.forwarded.WithLabelValues("not-leading").Inc()
-		if epoch, err := strconv.ParseUint(resp.Header.Get(headerEpoch), 10, 64); err == nil {
+		epoch, err := strconv.ParseUint(resp.Header.Get(headerEpoch), 10, 64)
+		if err == nil && isOf(resp.Header, rt.election.Name) { // a replica with fewer elections may speak of the writes
 			rt.learn(hint{pod: resp.Header.Get(headerLeader), epoch: epoch})
 		}
 		return nil, store.ErrNotLeading

@@ -22,7 +22,8 @@ const (
 	// headerForwardedKey is the key between replicas. Under its own name net/http would take the request for
 	// one that it may send again by itself, and a first attempt that was applied would go unnoticed.
 	headerForwardedKey = "Leasehold-Idempotency-Key"
-	// headerElection is the election whose leader the sender means; without it, as replicas of one election had it, store.Writes.
+	// headerElection is the election whose leader the sender means, or the one that refuses names; without it, as replicas of one
+	// election had it, store.Writes.
 	headerElection = "Leasehold-Election"
 	// headerDeadline is when the client stops waiting, in Unix milliseconds.
 	headerDeadline = "Leasehold-Deadline"

@@ -202,8 +202,11 @@ func (c runCommand) run(s *Server, r *http.Request, _ store.ID, _ bool) (answerF
 
 // meant tells whether the replica that has forwarded a request means the leader of e: one with other elections may have the job that
 // it wants run in another.
-func (e *elected) meant(r *http.Request) bool {
-	return cmp.Or(r.Header.Get(headerElection), store.Writes) == e.Name
+func (e *elected) meant(r *http.Request) bool { return isOf(r.Header, e.Name) }
+
+// isOf tells whether a request or an answer between replicas is about the leader of that election.
+func isOf(h http.Header, election string) bool {
+	return cmp.Or(h.Get(headerElection), store.Writes) == election
 }
 
 // addressedHere refuses a forwarded write that was meant for another election or epoch than the one known here, or whose
@@ -241,6 +244,7 @@ func (s *Server) refuseForward(w http.ResponseWriter, r *http.Request, election 
 	leader, _ := election.Leader()
 	w.Header().Set(headerLeader, leader.Current())
 	w.Header().Set(headerEpoch, strconv.FormatUint(leader.Epoch, 10))
+	w.Header().Set(headerElection, election.Name)
 	if !election.meant(r) {
 		w.Header().Del(headerLeader)
 		w.Header().Del(headerEpoch)
