@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -20,14 +21,20 @@ const (
 	turnLimit = 5 * time.Second
 	// turnHold is how long one that leads another election lets the others go first then. They may still be starting.
 	turnHold = 2 * time.Second
+	// writerLimit is how long the handover of an election waits for that of the writes: several times what one takes.
+	writerLimit = 300 * time.Millisecond
 )
 
 // first tells whether this replica goes first when the lock is released: one that leads no other election does.
 func (a apart) first() bool { return !a.busy(a.r.cfg.name) }
 
-// busy tells whether the pod leads another election, by the newest records known here.
+// busy tells whether the pod leads another election, by the newest records known here. What this replica's own name led under
+// another boot ID is led by nobody.
 func (a apart) busy(pod string) bool {
-	return slices.ContainsFunc(a.r.elections, func(e *elected) bool { return e != a.e && e.leader() == pod })
+	return slices.ContainsFunc(a.r.elections, func(e *elected) bool {
+		l, _ := e.store.Leader()
+		return e != a.e && l.Current() == pod && (pod != a.r.cfg.name || l.BootID == a.r.bootID)
+	})
 }
 
 // awaitTurn is for the start of a set, where all replicas would try for all locks at once: who leads another election lets the others
@@ -65,23 +72,38 @@ func awaitLeader(ctx context.Context, st *store.Store) {
 }
 
 // prepareNoMove chooses a successor as member.PrepareMove does, and leaves etcd's leadership where it is. Where none is named it is
-// one that leads no other election, if there is one, and not the one to which the writes go if this replica gives them up as well.
+// the first, by ordinal, that leads no other election and is not to lead the writes next, if there is one.
 func (a apart) prepareNoMove(ctx context.Context, to string) (successor string, move func(context.Context) error, err error) {
 	stay := func(context.Context) error { return nil }
 	if to != "" {
 		successor, _, err = a.r.member.PrepareMove(ctx, to)
 		return successor, stay, err
 	}
-	writing := a.r.writes().leader() == a.r.cfg.name
 	pods, err := a.r.member.Successors(ctx)
 	if err != nil {
 		return "", nil, err
 	}
-	idle := slices.DeleteFunc(slices.Clone(pods), a.busy)
-	if writing && len(idle) > 1 {
-		idle = idle[1:]
-	}
+	writer := a.awaitWriter(ctx)
+	idle := slices.DeleteFunc(slices.Clone(pods), func(pod string) bool { return pod == writer || a.busy(pod) })
 	return append(idle, pods...)[0], stay, nil
+}
+
+// awaitWriter returns who leads the writes, or is to: where this replica is giving them up as well it waits until it has named
+// somebody, while it leads this election on; "" if that takes too long.
+func (a apart) awaitWriter(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, writerLimit)
+	defer cancel()
+	for {
+		l, changed := a.r.writes().store.Leader()
+		if l.Current() != a.r.cfg.name || !a.r.leaving.Load() {
+			return cmp.Or(l.Current(), l.Successor)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ""
+		}
+	}
 }
 
 // never is for what an election apart does not do.

@@ -122,14 +122,16 @@ func (r *replica) logOf(name string) *zap.Logger {
 	if name == store.Writes {
 		return r.log
 	}
-	return r.log.Named(name)
+	return r.log.Named("election-" + name)
 }
 
 // writes is the election whose leader writes the data.
 func (r *replica) writes() *elected { return r.elections[0] }
 
-// handOver gives up what this replica leads, all at once: none waits for another.
+// handOver gives up what this replica leads, all at once. Only the choice of a successor in another election waits, for a moment, for
+// that of the writes.
 func (r *replica) handOver(ctx context.Context) error {
+	r.leaving.Store(true)
 	failed := make([]error, len(r.elections))
 	var handing sync.WaitGroup
 	for i, e := range r.elections {

@@ -69,6 +69,7 @@ type replica struct {
 	member    *member.Member
 	elections []*elected                 // that of the data is the first
 	published atomic.Pointer[[]*elected] // the same once they are complete: the member is started before them, and asks who leads
+	leaving   atomic.Bool                // all elections are being given up, for good
 	api       *api.Server
 }
 
