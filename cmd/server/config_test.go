@@ -164,6 +164,10 @@ func TestServeFlagsThatAreWrong(t *testing.T) {
 			outside("--elections", "writes,jobs", "--leader-elect-resource-lock", "leases", "--leader-elect-resource-namespace", "n", "--leader-elect-resource-name", strings.Repeat("x", 249)),
 			"the lock of the election jobs would be named",
 		},
+		{
+			outside("--leader-elect-resource-lock", "leases", "--leader-elect-resource-namespace", "n", "--leader-elect-resource-name", "Lease_hold"),
+			`the lock of the election writes would be named "Lease_hold", which is no name of an object`,
+		},
 
 		{outside("--leader-elect-lease-duration", "5s"), "the flags --leader-elect-… do not fit together"},
 	} {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/leasehold/leasehold/internal/store"
 )
 
@@ -14,8 +16,6 @@ const (
 	maxElections = 8
 	// What a name becomes part of, a label's key above all, must not grow too long.
 	maxElectionName = 20
-	// maxObjectName is how long the name of an object of the Kubernetes API may be.
-	maxObjectName = 253
 )
 
 var electionName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
@@ -47,8 +47,9 @@ func (c *serveConfig) validateElections() error {
 			return fmt.Errorf("--elections names %q; a name may have up to %d lower-case letters, digits and hyphens, and no hyphen at its ends", name, maxElectionName)
 		case slices.Contains(names[:i], name):
 			return fmt.Errorf("--elections names %s twice; name each election once", name)
-		case c.lockedByAPI() && len(c.lockName(name)) > maxObjectName:
-			return fmt.Errorf("the lock of the election %s would be named %q, which is longer than %d characters; shorten --leader-elect-resource-name", name, c.lockName(name), maxObjectName)
+		case c.lockedByAPI() && len(validation.IsDNS1123Subdomain(c.lockName(name))) > 0:
+			return fmt.Errorf("the lock of the election %s would be named %q, which is no name of an object: that has up to %d lower-case letters, digits, hyphens and dots, and a letter or digit at each end; change --leader-elect-resource-name",
+				name, c.lockName(name), validation.DNS1123SubdomainMaxLength)
 		}
 	}
 	if !slices.Contains(names, store.Writes) {

@@ -154,12 +154,14 @@ func (s *Server) cluster(w http.ResponseWriter, r *http.Request) {
 	}{s.writes().body().leaderBody, replicas})
 }
 
-// leads returns which elections each pod leads, by the records.
+// leads returns which elections each pod leads, by the records. One that nobody leads is not among them.
 func (s *Server) leads() map[string][]string {
 	leads := map[string][]string{}
 	for _, e := range s.elections {
 		l, _ := e.Leader()
-		leads[l.Current()] = append(leads[l.Current()], e.Name)
+		if pod := l.Current(); pod != "" {
+			leads[pod] = append(leads[pod], e.Name)
+		}
 	}
 	return leads
 }

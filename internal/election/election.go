@@ -97,7 +97,7 @@ type Config struct {
 	// or why it cannot go there.
 	PrepareMove func(ctx context.Context, to string) (successor string, move func(ctx context.Context) error, err error)
 	// StoreElsewhere tells whether the store's own leadership is known to be on another replica; FetchStore moves it here,
-	// in one try, and is called while no write is under way.
+	// in one try, and is called while no write is under way. It is nil where that is never elsewhere.
 	StoreElsewhere func() bool
 	FetchStore     func(ctx context.Context) error
 	// Storeless says that no store is behind the election: Store only tells who held the lock before, in words. Then nothing
@@ -154,7 +154,7 @@ func New(cfg Config) (*Election, error) {
 	if err := cfg.Timing.Validate(); err != nil {
 		return nil, err
 	}
-	m := newMetrics(cfg.Metrics)
+	m := newMetrics(cfg.Metrics, cfg.FetchStore != nil)
 	cfg.Lock = countedLock{cfg.Lock, m.requests}
 	e := &Election{cfg: cfg, log: cfg.Log, metrics: m, changed: make(chan struct{}), handing: make(chan struct{}, 1)}
 	e.takeover = &takeover{e: e}

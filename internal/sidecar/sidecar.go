@@ -69,7 +69,6 @@ func New(cfg Config) (*Sidecar, error) {
 		Others:         func() []string { return nil },
 		PrepareMove:    prepareNoMove,
 		StoreElsewhere: func() bool { return false },
-		FetchStore:     func(context.Context) error { return nil },
 		Log:            cfg.Log, Metrics: cfg.Metrics,
 	})
 	s.election = elected

@@ -1,13 +1,16 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -83,8 +86,8 @@ func TestTwoClaimsInOnePartFenceEachOther(t *testing.T) {
 	a.lead()
 	b.lead()
 	a.refuse(request(state("s", "1")), ErrNotLeading)
-	if n := c.count(electionPrefix + "jobs/" + chainPrefix); n == 0 || c.count(chainPrefix) != 0 {
-		t.Errorf("%d keys of the chain are in the part, and %d outside", n, c.count(chainPrefix))
+	if inside, outside := c.count(electionPrefix+"jobs/"+chainPrefix), c.count(chainPrefix); inside == 0 || outside != 0 {
+		t.Errorf("%d keys of the chain are in the part, and %d outside", inside, outside)
 	}
 }
 
@@ -204,6 +207,68 @@ func TestAPartIsAnEtcdOfItsOwn(t *testing.T) {
 	if left := c.get("a/1"); string(left) != "outside" {
 		t.Errorf("outside there is %q", left)
 	}
+}
+
+func TestAWatchOfAPartEnds(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	_, watcher := Part(c.client, c.client, "jobs")
+	ctx, cancel := context.WithCancel(testContext(t))
+	events := watcher.Watch(ctx, "a")
+	cancel()
+	for resp := range events { // which hangs if it does not
+		if resp.Err() == nil && len(resp.Events) > 0 {
+			t.Errorf("it sees %+v", resp)
+		}
+	}
+	first, err := c.client.Put(testContext(t), "k", "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := c.client.Put(testContext(t), "k", "2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.compact(last.Header.Revision)
+	resp, open := <-watcher.Watch(testContext(t), "a", clientv3.WithRev(first.Header.Revision))
+	if !open || !errors.Is(resp.Err(), rpctypes.ErrCompacted) {
+		t.Errorf("from a revision that is compacted it sees %+v", resp)
+	}
+}
+
+// A store of a part whose watch was left behind by a compaction starts from what there is.
+func TestAPartsStoreIsReadAfreshAfterACompaction(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	var breaks brokenOnce
+	reader := c.in("jobs", "leasehold-0", func(cfg *Config) { breaks.Watcher, cfg.Watcher = cfg.Watcher, &breaks })
+	writer := c.in("jobs", "leasehold-1")
+	writer.lead()
+	eventually(t, func() error {
+		if l, _ := reader.Leader(); l.Pod != "leasehold-1" {
+			return fmt.Errorf("the record is %+v", l)
+		}
+		return nil
+	})
+	if breaks.watches.Load() < 2 {
+		t.Error("its watch was not broken")
+	}
+}
+
+// brokenOnce is a Watcher whose first watch ends as one does whose beginning is compacted.
+type brokenOnce struct {
+	clientv3.Watcher
+	watches atomic.Int64
+}
+
+func (w *brokenOnce) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
+	if w.watches.Add(1) > 1 {
+		return w.Watcher.Watch(ctx, key, opts...)
+	}
+	broken := make(chan clientv3.WatchResponse, 1)
+	broken <- clientv3.WatchResponse{Canceled: true, CompactRevision: 1}
+	close(broken)
+	return broken
 }
 
 func keysOf(kvs ...*mvccpb.KeyValue) string {
