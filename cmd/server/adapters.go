@@ -103,10 +103,18 @@ func vitalsOf(e *election.Election, st *store.Store) func() api.Vitals {
 	}
 }
 
-// probe asks another replica whether it leads.
-func (r *replica) probe(ctx context.Context, pod string) (election.Vitals, error) {
-	st, err := r.api.Ask(ctx, pod)
-	return election.Vitals{
-		BootID: st.BootID, Epoch: st.Epoch, Claiming: st.Claiming, Parting: st.Parting, Undecided: time.Duration(st.UndecidedMillis) * time.Millisecond,
-	}, err
+// probe asks another replica whether it leads an election. One that does not take part in it says nothing of it: its boot ID tells that
+// it is another process than the one that led, and no process changes its elections.
+func (r *replica) probe(name string) func(ctx context.Context, pod string) (election.Vitals, error) {
+	return func(ctx context.Context, pod string) (election.Vitals, error) {
+		st, err := r.api.Ask(ctx, pod)
+		v := st.Vitals
+		if name != store.Writes {
+			v = st.Elections[name]
+		}
+		return election.Vitals{
+			BootID: st.BootID, Epoch: v.Epoch, Claiming: v.Claiming, Parting: v.Parting,
+			Undecided: time.Duration(v.UndecidedMillis) * time.Millisecond,
+		}, err
+	}
 }

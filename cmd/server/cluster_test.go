@@ -21,6 +21,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/leasehold/leasehold/internal/localports"
+	"github.com/leasehold/leasehold/internal/store"
 )
 
 const patience = time.Minute
@@ -234,7 +235,7 @@ func (c *cluster) leader() *node {
 	eventually(c.t, func() error {
 		leader = nil
 		for _, n := range c.nodes {
-			if r := n.running(); r != nil && r.leading() {
+			if r := n.running(); r != nil && r.leads(store.Writes) {
 				if leader != nil {
 					return fmt.Errorf("%s and %s lead", leader.cfg.name, n.cfg.name)
 				}
@@ -245,8 +246,8 @@ func (c *cluster) leader() *node {
 			return errors.New("nobody leads")
 		}
 		for _, n := range c.nodes {
-			if r := n.running(); r != nil && r.leader() != leader.cfg.name {
-				return fmt.Errorf("%s thinks that %q leads, not %s", n.cfg.name, r.leader(), leader.cfg.name)
+			if r := n.running(); r != nil && r.leaderOf(store.Writes) != leader.cfg.name {
+				return fmt.Errorf("%s thinks that %q leads, not %s", n.cfg.name, r.leaderOf(store.Writes), leader.cfg.name)
 			}
 		}
 		return nil

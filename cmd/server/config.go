@@ -19,6 +19,7 @@ import (
 	"github.com/leasehold/leasehold/internal/api"
 	"github.com/leasehold/leasehold/internal/election"
 	"github.com/leasehold/leasehold/internal/member"
+	"github.com/leasehold/leasehold/internal/store"
 )
 
 // Kinds of lock.
@@ -38,6 +39,7 @@ type serveConfig struct {
 
 	listen, listenInternal, listenPeer, listenClient string
 
+	elections      string
 	lock           string
 	storesWord     bool
 	leaseName      string
@@ -85,8 +87,9 @@ func (c *serveConfig) flags() *pflag.FlagSet {
 	f.StringVar(&c.listenPeer, "listen-peer", fmt.Sprintf("0.0.0.0:%d", defaultPeerPort), "address for etcd's own traffic between replicas")
 	f.StringVar(&c.listenClient, "listen-client", "127.0.0.1:2379", "loopback address for a person with etcdctl; empty for none")
 
+	f.StringVar(&c.elections, "elections", store.Writes, "the elections, each with a leader of its own: writes, whose leader writes the data, and others that jobs may belong to, as writes,jobs")
 	f.StringVar(&c.lock, "leader-elect-resource-lock", "", "where the election is held: leases, configmaps, secrets or store; or two of them, as FIRST,SECOND, both of which a leader holds, to go from one to the other (default leases in Kubernetes, else store)")
-	f.StringVar(&c.leaseName, "leader-elect-resource-name", "leasehold", "name of the Lease, ConfigMap or Secret")
+	f.StringVar(&c.leaseName, "leader-elect-resource-name", "leasehold", "name of the Lease, ConfigMap or Secret; that of another election than writes has the election's name after it, as leasehold-jobs")
 	f.StringVar(&c.leaseNamespace, "leader-elect-resource-namespace", "", "its namespace (default --namespace)")
 	f.BoolVar(&c.storesWord, "leader-elect-stores-word", true, "lead on while the API server is away, as long as the store says so; false where other clients take part in the election, which do not ask the store")
 	f.DurationVar(&c.timing.LeaseDuration, "leader-elect-lease-duration", election.DefaultTiming.LeaseDuration, "how long the others wait for a silent holder; whole seconds")
@@ -203,6 +206,9 @@ func (c *serveConfig) validate() error {
 		return errors.New("say where the other replicas are: --namespace (or $POD_NAMESPACE) in Kubernetes, --peers elsewhere")
 	}
 	if err := c.validateLock(); err != nil {
+		return err
+	}
+	if err := c.validateElections(); err != nil {
 		return err
 	}
 	if err := c.timing.Validate(); err != nil {

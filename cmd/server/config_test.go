@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,9 @@ func TestServeFlagsThatAreRight(t *testing.T) {
 		outside("--write-wait", "1s"),
 		outside("--write-wait", "30s"),
 		outside("--quota-bytes", "134217728"),
+		outside("--elections", "writes"),
+		outside("--elections", "jobs,writes"),
+		outside("--elections", "writes,a,b-2,33333333333333333333,d,e,f,g"),
 		{"--name", "a-b-63", "--namespace", "n", "--data-dir", "d"},
 	} {
 		if _, err := parseServe(args, io.Discard); err != nil {
@@ -51,6 +55,22 @@ func TestServeDefaults(t *testing.T) {
 	}
 	if n, err := c.count(context.Background()); n != 3 || err != nil {
 		t.Errorf("%d replicas (%v), want as many as peers: 3", n, err)
+	}
+}
+
+// Whatever their order, that of the data is the first, and its lock has the name that it has alone.
+func TestElectionsHaveLocksOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	c, err := parseServe(outside("--elections", "jobs,writes,other"), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var locks []string
+	for _, name := range c.electionNames() {
+		locks = append(locks, name+": "+c.lockName(name))
+	}
+	if want := []string{"writes: leasehold", "jobs: leasehold-jobs", "other: leasehold-other"}; !slices.Equal(locks, want) {
+		t.Errorf("the locks are %v, want %v", locks, want)
 	}
 }
 
@@ -130,6 +150,25 @@ func TestServeFlagsThatAreWrong(t *testing.T) {
 		{outside("--leader-elect-resource-lock", "store,"), `--leader-elect-resource-lock is "store,"; it may be leases, configmaps, secrets or store, or two of them such as leases,configmaps`},
 		{outside("--leader-elect-resource-lock", "store,store"), `--leader-elect-resource-lock is "store,store"; it may name two different locks at most`},
 		{outside("--leader-elect-resource-lock", "leases,secrets,store"), `--leader-elect-resource-lock is "leases,secrets,store"; it may name two different locks at most`},
+		{outside("--elections", ""), `--elections names ""; a name may have up to 20 lower-case letters, digits and hyphens, and no hyphen at its ends`},
+		{outside("--elections", "writes,"), `--elections names ""; a name may have`},
+		{outside("--elections", "writes,Jobs"), `--elections names "Jobs"; a name may have`},
+		{outside("--elections", "writes,-jobs"), `--elections names "-jobs"; a name may have`},
+		{outside("--elections", "writes,jobs/a"), `--elections names "jobs/a"; a name may have`},
+		{outside("--elections", "writes, jobs"), `--elections names " jobs"; a name may have`},
+		{outside("--elections", "writes,a23456789012345678901"), `--elections names "a23456789012345678901"; a name may have up to 20`},
+		{outside("--elections", "writes,jobs,jobs"), "--elections names jobs twice; name each election once"},
+		{outside("--elections", "jobs"), `--elections is "jobs"; writes must be among them: its leader writes the data`},
+		{outside("--elections", "writes,a,b,c,d,e,f,g,h"), "--elections names 9; there may be 8 at most"},
+		{
+			outside("--elections", "writes,jobs", "--leader-elect-resource-lock", "leases", "--leader-elect-resource-namespace", "n", "--leader-elect-resource-name", strings.Repeat("x", 249)),
+			"the lock of the election jobs would be named",
+		},
+		{
+			outside("--leader-elect-resource-lock", "leases", "--leader-elect-resource-namespace", "n", "--leader-elect-resource-name", "Lease_hold"),
+			`the lock of the election writes would be named "Lease_hold", which is no name of an object`,
+		},
+
 		{outside("--leader-elect-lease-duration", "5s"), "the flags --leader-elect-… do not fit together"},
 	} {
 		_, err := parseServe(c.args, io.Discard)

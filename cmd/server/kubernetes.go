@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"sync/atomic"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -81,12 +79,12 @@ func (k *kubernetesClients) close() {
 	k.events.close(ctx)
 }
 
-// newLock is the lock that the flags name.
-func (r *replica) newLock(client *clientv3.Client) election.Lock {
+// newLock is the lock of an election, of the kind that the flags name.
+func (r *replica) newLock(name string) election.Lock {
 	kinds := r.cfg.locks()
-	lock := r.newLockOf(kinds[0], client)
+	lock := r.newLockOf(kinds[0], name)
 	if len(kinds) > 1 {
-		lock = election.NewPairLock(lock, r.newLockOf(kinds[1], client), r.bootID)
+		lock = election.NewPairLock(lock, r.newLockOf(kinds[1], name), r.bootID)
 	}
 	if !r.cfg.storesWord {
 		lock = election.NewStrictLock(lock)
@@ -94,39 +92,40 @@ func (r *replica) newLock(client *clientv3.Client) election.Lock {
 	return lock
 }
 
-func (r *replica) newLockOf(kind string, client *clientv3.Client) election.Lock {
+func (r *replica) newLockOf(kind, name string) election.Lock {
 	switch kind {
 	case lockStore:
+		kv, watcher := store.Part(r.member.Client(), r.member.Client(), name)
 		return election.NewStoreLock(election.StoreLockConfig{
-			KV: client, Watcher: client, Key: store.LockKey, Pod: r.cfg.name, BootID: r.bootID,
+			KV: kv, Watcher: watcher, Key: store.LockKey, Pod: r.cfg.name, BootID: r.bootID,
 		})
 	case lockConfigMaps:
-		return r.newObjectLock(election.ConfigMaps())
+		return r.newObjectLock(election.ConfigMaps(), name)
 	case lockSecrets:
-		return r.newObjectLock(election.Secrets())
+		return r.newObjectLock(election.Secrets(), name)
 	default:
 		return election.NewLeaseLock(election.LeaseLockConfig{
-			Namespace: r.cfg.leaseNamespace, Name: r.cfg.leaseName, Pod: r.cfg.name, BootID: r.bootID,
+			Namespace: r.cfg.leaseNamespace, Name: r.cfg.lockName(name), Pod: r.cfg.name, BootID: r.bootID,
 			Leases: r.kube.requests.CoordinationV1(), Watches: r.kube.watches.CoordinationV1(), Events: r.kube.events,
 		})
 	}
 }
 
-func (r *replica) newObjectLock(kind election.ObjectKind) election.Lock {
+func (r *replica) newObjectLock(kind election.ObjectKind, name string) election.Lock {
 	return election.NewObjectLock(election.ObjectLockConfig{
-		Kind: kind, Namespace: r.cfg.leaseNamespace, Name: r.cfg.leaseName, Pod: r.cfg.name, BootID: r.bootID,
+		Kind: kind, Namespace: r.cfg.leaseNamespace, Name: r.cfg.lockName(name), Pod: r.cfg.name, BootID: r.bootID,
 		Objects: r.kube.objects, Watches: r.kube.objectWatches, Creator: r.kube.creator, Events: r.kube.events,
 	})
 }
 
-// newRoles makes what labels the pods; it is nil where the replicas are no pods, or the election is not Kubernetes'.
-func (r *replica) newRoles(elected *election.Election) *role.Labeler {
+// newRoles makes what labels the pods with their roles in an election; it is nil where the replicas are no pods, or the election is not Kubernetes'.
+func (r *replica) newRoles(e *elected) *role.Labeler {
 	if !r.cfg.lockedByAPI() || r.cfg.peers != "" {
 		return nil
 	}
 	return role.New(role.Config{
-		Pod: r.cfg.name, Name: r.peers.Name, Pods: r.kube.requests.CoreV1().Pods(r.cfg.namespace), Replicas: r.replicas,
-		Term: termOf(elected), Cluster: strconv.FormatUint(r.member.ClusterID(), 16), Log: r.log.Named("role"),
+		Election: e.name, Pod: r.cfg.name, Name: r.peers.Name, Pods: r.kube.requests.CoreV1().Pods(r.cfg.namespace), Replicas: r.replicas,
+		Term: termOf(e.election), Cluster: strconv.FormatUint(r.member.ClusterID(), 16), Log: r.logOf(e.name).Named("role"),
 	})
 }
 
@@ -143,33 +142,4 @@ func (r *replica) replicas(ctx context.Context) (int, error) {
 		return 1, nil
 	}
 	return int(*set.Spec.Replicas), nil
-}
-
-// parts is what the member asks of the parts that are started after it.
-type parts struct {
-	store    *store.Store
-	election *election.Election
-}
-
-// later holds the parts once they are there.
-type later struct{ atomic.Pointer[parts] }
-
-func (r *replica) publish(e *election.Election) {
-	r.election = e
-	r.parts.Store(&parts{r.store, e})
-}
-
-// leader is the pod that leads, as far as this replica knows.
-func (r *replica) leader() string {
-	p := r.parts.Load()
-	if p == nil {
-		return ""
-	}
-	l, _ := p.store.Leader()
-	return l.Current()
-}
-
-func (r *replica) leading() bool {
-	p := r.parts.Load()
-	return p != nil && p.election.Leading()
 }

@@ -25,7 +25,7 @@ func TestTheLeaderLabelsItsPod(t *testing.T) {
 		Namespace: "default", Name: r.cfg.name, UID: "its-uid", ResourceVersion: "1",
 	}}).CoreV1().Pods("default")
 	labeler := role.New(role.Config{
-		Pod: r.cfg.name, Name: r.peers.Name, Pods: pods, Replicas: r.replicas, Term: termOf(r.election), Log: zaptest.NewLogger(t),
+		Pod: r.cfg.name, Name: r.peers.Name, Pods: pods, Replicas: r.replicas, Term: termOf(r.writes().election), Log: zaptest.NewLogger(t),
 	})
 	done := make(chan struct{})
 	go func() {
@@ -43,7 +43,7 @@ func TestTheLeaderLabelsItsPod(t *testing.T) {
 		}
 		return nil
 	})
-	if r.roles != nil {
+	if r.writes().roles != nil {
 		t.Error("replicas that are no pods are labeled")
 	}
 }

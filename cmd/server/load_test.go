@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/leasehold/leasehold/internal/loadgen"
+	"github.com/leasehold/leasehold/internal/store"
 )
 
 func TestLoadFlags(t *testing.T) {
@@ -139,7 +140,7 @@ func TestLoadThroughAFailover(t *testing.T) {
 	old.crash()
 	eventually(t, func() error {
 		for _, n := range c.nodes {
-			if n != old && n.running().leading() {
+			if n != old && n.running().leads(store.Writes) {
 				return nil
 			}
 		}

@@ -9,17 +9,15 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/leasehold/leasehold/internal/api"
-	"github.com/leasehold/leasehold/internal/election"
-	"github.com/leasehold/leasehold/internal/history"
 	"github.com/leasehold/leasehold/internal/jobs"
 	"github.com/leasehold/leasehold/internal/member"
-	"github.com/leasehold/leasehold/internal/role"
 	"github.com/leasehold/leasehold/internal/store"
 )
 
@@ -69,13 +67,10 @@ type replica struct {
 	internal  *listener
 	public    *listener
 	member    *member.Member
-	store     *store.Store
-	election  *election.Election
-	scheduler *jobs.Scheduler
-	recorder  *history.Recorder
-	roles     *role.Labeler // nil where there are no pods to label
+	elections []*elected                 // that of the data is the first
+	published atomic.Pointer[[]*elected] // the same once they are complete: the member is started before them, and asks who leads
+	leaving   atomic.Bool                // all elections are being given up, for good
 	api       *api.Server
-	parts     later
 }
 
 func newReplica(cfg serveConfig, kube *kubernetesClients, log *zap.Logger) (*replica, error) {
@@ -91,7 +86,7 @@ func newReplica(cfg serveConfig, kube *kubernetesClients, log *zap.Logger) (*rep
 		Name: cfg.name, BootID: r.bootID, Dir: cfg.dataDir, Peers: peers, Replicas: r.replicas,
 		ListenPeer: cfg.listenPeer, ListenClient: cfg.listenClient,
 		Heartbeat: cfg.heartbeat, Election: cfg.electionTimeout, QuotaBytes: cfg.quota,
-		Leader: r.leader, Leading: r.leading, Log: log,
+		Leader: func() string { return r.leaderOf(store.Writes) }, Leading: func() bool { return r.leads(store.Writes) }, Log: log,
 	})
 	return r, err
 }
@@ -115,10 +110,10 @@ func (r *replica) run(ctx context.Context) error {
 		return errors.Join(notJustEnded(ctx, err), r.member.Close())
 	}
 	defer func() { _ = r.member.Close() }() // the member has logged what went wrong
+	defer r.closeElections()
 	if err := r.open(ctx); err != nil {
 		return notJustEnded(ctx, err)
 	}
-	defer r.store.Close()
 	return r.lead(ctx, failed)
 }
 
@@ -136,40 +131,24 @@ func notJustEnded(ctx context.Context, err error) error {
 // again within as much time, and be held again, by clocks that are apart in either direction.
 func window(writeWait time.Duration) time.Duration { return 3*writeWait + 2*api.ClockTolerance }
 
-// open makes the store and what stands on it.
+// open opens the elections, that of the data among them, and makes the API that stands on them.
 func (r *replica) open(ctx context.Context) error {
-	client := r.member.Client()
-	st, err := store.Open(ctx, store.Config{
-		KV: client, Watcher: client, ClusterID: r.member.ClusterID(), NewTerm: r.member.NewTerm, Full: r.member.Full,
-		Window: window(r.cfg.writeWait), ClientWindow: max(2*time.Minute, window(r.cfg.writeWait)),
-		Log: r.log.Named("store"), Metrics: r.registry,
-	})
-	if err != nil {
+	if err := r.openElections(ctx); err != nil {
 		return err
 	}
-	r.store = st
-	elected, err := election.New(election.Config{
-		Pod: r.cfg.name, BootID: r.bootID, Lock: r.newLock(client), Store: electionStore{st, r.cfg.name, r.bootID},
-		Timing: r.cfg.timing, Voter: r.member.Voter, First: r.first, Probe: r.probe, Others: r.member.Others,
-		PrepareMove: r.member.PrepareMove, StoreElsewhere: r.storeElsewhere, FetchStore: r.member.FetchLeader,
-		Log: r.log.Named("election"), Metrics: r.registry,
-	})
-	if err != nil {
-		return err
+	var elections []api.Election
+	var schedulers jobs.Several
+	for _, e := range r.elections {
+		elections = append(elections, e.api())
+		schedulers = append(schedulers, e.scheduler)
 	}
-	r.scheduler = jobs.New(jobs.Config{
-		Jobs: r.jobs(), Leading: elected.Leading, Leadership: leadershipOf(elected, r.cfg.name), State: st.GetState,
-		Log: r.log.Named("jobs"), Metrics: r.registry,
-	})
-	r.recorder = history.New(history.Config{Term: changeOf(elected), State: st.GetState, Log: r.log.Named("history")})
-	r.roles = r.newRoles(elected)
 	r.api = api.New(api.Config{
-		Pod: r.cfg.name, BootID: r.bootID, Store: st, Jobs: r.scheduler, Leading: elected.Leading, Vitals: vitalsOf(elected, st),
-		InternalURL: r.peers.InternalURL, LeaderReads: r.cfg.leaderReads, PublicURL: r.cfg.publicURL(r.peers.InternalURL), Members: r.members, StepDown: elected.StepDown, History: historyOf(st), WriteWait: r.cfg.writeWait, Limits: api.DefaultLimits, Connections: r.public.connections.Load,
+		Pod: r.cfg.name, BootID: r.bootID, Store: r.writes().store, Elections: elections, Jobs: schedulers,
+		InternalURL: r.peers.InternalURL, LeaderReads: r.cfg.leaderReads, PublicURL: r.cfg.publicURL(r.peers.InternalURL), Members: r.members,
+		WriteWait: r.cfg.writeWait, Limits: api.DefaultLimits, Connections: r.public.connections.Load,
 		Log: r.log.Named("api"), Registry: r.registry,
 		Gatherer: prometheus.Gatherers{r.registry, prometheus.DefaultGatherer}, // etcd, Go and process metrics are in the latter
 	})
-	r.publish(elected)
 	return nil
 }
 
@@ -187,11 +166,9 @@ func (r *replica) lead(ctx context.Context, failed <-chan error) error {
 
 	r.public.serve(r.api.Handler())
 	r.internal.serve(r.internalHandler(r.api.Internal()))
-	campaign.Go(func() { r.election.Run(campaigning) })
-	running.Go(func() { r.scheduler.Run(working) })
-	running.Go(func() { r.recorder.Run(working) })
-	if r.roles != nil {
-		running.Go(func() { r.roles.Run(working) })
+	for _, e := range r.elections {
+		campaign.Go(func() { r.campaign(campaigning, e) })
+		e.work(working, &running)
 	}
 
 	var err error
@@ -204,7 +181,7 @@ func (r *replica) lead(ctx context.Context, failed <-chan error) error {
 	}
 	r.api.Drain()
 	stopWorking()
-	r.step("hand over", handoverLimit, r.election.Handover)
+	r.step("hand over", handoverLimit, r.handOver)
 	stopCampaigning()
 	campaign.Wait()
 	r.step("drain", drainLimit, r.public.shutdown)
@@ -233,15 +210,6 @@ func (r *replica) halfFull() bool {
 	return inUse >= r.cfg.quota/2
 }
 
-// first tells whether this replica goes first when the lock is released: the one that etcd's leader is on.
-func (r *replica) first() bool { return r.member.RaftLeader() == r.cfg.name }
-
-// storeElsewhere tells whether etcd's leader is known to be on another replica.
-func (r *replica) storeElsewhere() bool {
-	pod := r.member.RaftLeader()
-	return pod != "" && pod != r.cfg.name
-}
-
 func (r *replica) members(ctx context.Context) ([]api.Member, error) {
 	infos, err := r.member.Members(ctx)
 	if err != nil {
@@ -264,14 +232,20 @@ func (r *replica) ordinal(pod string) int {
 	return n
 }
 
+// jobs are all that there are, whichever election's leader runs them.
 func (r *replica) jobs() []jobs.Job {
-	return []jobs.Job{
-		jobs.Heartbeat(r.store.GetState),
+	data := r.writes().store
+	all := []jobs.Job{
+		jobs.Heartbeat(data.GetState),
 		jobs.Expire(),
-		jobs.JournalPrune(),
+		jobs.JournalPrune(store.Writes),
 		jobs.Compact(jobs.CompactConfig{
-			Retention: r.cfg.historyRetention, Revision: r.store.Revision, Compact: r.store.Compact, HalfFull: r.halfFull,
+			Retention: r.cfg.historyRetention, Revision: data.Revision, Compact: data.Compact, HalfFull: r.halfFull,
 		}),
 		jobs.Members(r.member.Promote, r.member.RemoveGone),
 	}
+	for _, name := range r.cfg.electionNames()[1:] {
+		all = append(all, jobs.JournalPrune(name))
+	}
+	return all
 }

@@ -99,7 +99,7 @@ func TestTheEndComesAfterTheRelease(t *testing.T) {
 	n.shutdown()
 	n.start()
 	now := n.cluster.leader().running()
-	if began := now.election.Leadership().Began; began.Reason != election.Graceful {
+	if began := now.writes().election.Leadership().Began; began.Reason != election.Graceful {
 		t.Errorf("its next term began because of: %s (%s)", began.Reason, began.Why)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -129,14 +129,14 @@ func TestAllRestartFromDisk(t *testing.T) {
 	skipShort(t)
 	c := startCluster(t, 3)
 	written := c.nodes[0].must(http.StatusOK, "PUT", "/v1/kv/kept", "on disk")
-	epoch := c.leader().running().store
+	epoch := c.leader().running().writes().store
 	before, _ := epoch.Leader()
 	c.stopAll()
 	for _, n := range c.nodes {
 		n.start()
 	}
 	c.waitReady()
-	after, _ := c.leader().running().store.Leader()
+	after, _ := c.leader().running().writes().store.Leader()
 	if after.Epoch <= before.Epoch {
 		t.Errorf("epoch %d follows epoch %d", after.Epoch, before.Epoch)
 	}
@@ -252,15 +252,15 @@ func TestReplacedLeaderIsFenced(t *testing.T) {
 	rival := c.followers()[0].running()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	term, ok := old.election.Leadership().Term.(*store.Term)
+	term, ok := old.writes().election.Leadership().Term.(*store.Term)
 	if !ok {
 		t.Fatal("the term is not the store's")
 	}
-	seen, err := rival.store.ReadLeader(ctx)
+	seen, err := rival.writes().store.ReadLeader(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := rival.store.Claim(ctx, seen, store.Claimant{Pod: rival.cfg.name, BootID: "a rival's", ID: "a rival's claim"}); err != nil {
+	if _, err := rival.writes().store.Claim(ctx, seen, store.Claimant{Pod: rival.cfg.name, BootID: "a rival's", ID: "a rival's claim"}); err != nil {
 		t.Fatal(err)
 	}
 	w := &store.Write{ID: store.NewID()}
@@ -268,12 +268,12 @@ func TestReplacedLeaderIsFenced(t *testing.T) {
 	if o, err := term.Write(ctx, w); err == nil {
 		t.Errorf("the replaced leader wrote: %+v", o)
 	}
-	if _, _, err := rival.store.Get(ctx, "stale", store.ReadOptions{Linearizable: true}); err == nil {
+	if _, _, err := rival.writes().store.Get(ctx, "stale", store.ReadOptions{Linearizable: true}); err == nil {
 		t.Error("the replaced leader's write is there")
 	}
 	// The rival has no elector behind it, so the others find a leader again.
 	eventually(t, func() error {
-		now, _ := rival.store.Leader()
+		now, _ := rival.writes().store.Leader()
 		if now.Epoch <= seen.Epoch+1 || now.Resigned {
 			return fmt.Errorf("the newest claim is that of %s under epoch %d", now.Pod, now.Epoch)
 		}

@@ -31,7 +31,7 @@ func TestTransferFailsNoWrite(t *testing.T) {
 		l.waitMore(t, 50)
 		old, followers := c.leader(), c.followers()
 		next := followers[i/3]
-		before, _ := old.running().store.Leader()
+		before, _ := old.running().writes().store.Leader()
 		asked := []*node{old, followers[0], followers[1]}[i%3]
 		from, to, epoch := asked.transfer(fmt.Sprintf(`{"to": %q}`, next.cfg.name))
 		if from != old.cfg.name || to != next.cfg.name || epoch != before.Epoch+1 {
@@ -170,7 +170,7 @@ func TestEtcdsLeadershipFollowsTheLeader(t *testing.T) {
 		}
 		return nil
 	})
-	before, _ := leader.running().store.Leader()
+	before, _ := leader.running().writes().store.Leader()
 	away := c.followers()[0].cfg.name
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -190,7 +190,7 @@ func TestEtcdsLeadershipFollowsTheLeader(t *testing.T) {
 	})
 	l.waitMore(t, 50)
 	l.stop(t, c.nodes[0])
-	if after, _ := leader.running().store.Leader(); after != before {
+	if after, _ := leader.running().writes().store.Leader(); after != before {
 		t.Errorf("the leader record has become %+v, was %+v", after, before)
 	}
 }

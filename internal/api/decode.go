@@ -32,6 +32,8 @@ type decoder func(r *http.Request, body []byte) (command, error)
 
 // command is what the leader is to do.
 type command interface {
+	// election is the one whose leader that is.
+	election() string
 	// run does it on this replica. It is called only where this replica may lead.
 	run(s *Server, r *http.Request, id store.ID, client bool) (answerFunc, error)
 }
@@ -377,13 +379,14 @@ func fingerprint(r *http.Request, body []byte) [16]byte {
 		h.Get("Content-Type"), string(body))
 }
 
-// runCommand runs a job at once.
-type runCommand struct{ job string }
+// runCommand runs a job of an election at once.
+type runCommand struct{ job, of string }
 
 func (s *Server) decodeRun(r *http.Request, _ []byte) (command, error) {
 	name := chi.URLParam(r, "name")
-	if !s.cfg.Jobs.Exists(name) {
+	election, ok := s.cfg.Jobs.ElectionOf(name)
+	if !ok {
 		return nil, problem{Status: http.StatusNotFound, Detail: fmt.Sprintf("There is no job %q; GET /v1/jobs lists them.", name)}
 	}
-	return runCommand{name}, nil
+	return runCommand{name, election}, nil
 }

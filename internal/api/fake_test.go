@@ -134,8 +134,8 @@ type fakeJobs struct {
 	runs int64
 }
 
-func (f *fakeJobs) Exists(name string) bool {
-	return name == "sweep" || name == "busy" || name == "broken"
+func (f *fakeJobs) ElectionOf(name string) (string, bool) {
+	return store.Writes, name == "sweep" || name == "busy" || name == "broken"
 }
 
 func (f *fakeJobs) Statuses(context.Context) ([]jobs.Status, error) {

@@ -86,6 +86,7 @@ func (rt *router) forwardRequest(ctx context.Context, sub submission, t target) 
 	}
 	deadline, _ := ctx.Deadline() // set for every submission
 	req.Header.Set(headerForwardedKey, sub.key)
+	req.Header.Set(headerElection, rt.election.Name)
 	req.Header.Set(headerEpoch, strconv.FormatUint(t.epoch, 10))
 	req.Header.Set(headerDeadline, strconv.FormatInt(deadline.UnixMilli(), 10))
 	return req, nil
@@ -108,7 +109,8 @@ func (rt *router) relay(resp *http.Response, body []byte) (answerFunc, error) {
 	switch resp.Header.Get(headerOutcome) {
 	case outcomeNotLeading:
 		rt.metrics.forwarded.WithLabelValues("not-leading").Inc()
-		if epoch, err := strconv.ParseUint(resp.Header.Get(headerEpoch), 10, 64); err == nil {
+		epoch, err := strconv.ParseUint(resp.Header.Get(headerEpoch), 10, 64)
+		if err == nil && isOf(resp.Header, rt.election.Name) { // a replica with fewer elections may speak of the writes
 			rt.learn(hint{pod: resp.Header.Get(headerLeader), epoch: epoch})
 		}
 		return nil, store.ErrNotLeading

@@ -16,7 +16,8 @@ import (
 
 // fuzzed is a Server that decodes, and does nothing with it.
 func fuzzed() *Server {
-	return New(Config{Store: newFakeStore(), Jobs: &fakeJobs{}, Limits: Limits{}, Connections: func() int64 { return 0 }, Log: zap.NewNop(), Registry: prometheus.NewRegistry()})
+	st := newFakeStore()
+	return New(Config{Store: st, Elections: []Election{{Name: store.Writes, Leader: st.Leader}}, Jobs: &fakeJobs{}, Limits: Limits{}, Connections: func() int64 { return 0 }, Log: zap.NewNop(), Registry: prometheus.NewRegistry()})
 }
 
 // isExplained expects an error of decoding to be the client's doing, and to be put into a sentence.

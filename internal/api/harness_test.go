@@ -94,14 +94,23 @@ type replica struct {
 // interception happens to what other replicas send, before it reaches the replica that is next.
 type interception func(w http.ResponseWriter, r *http.Request, next http.Handler)
 
+// leadable is a store and its leader record.
+type leadable interface {
+	Store
+	Leader() (store.Leader, <-chan struct{})
+}
+
 // on adds a replica that stands on st.
-func (s *set) on(pod string, st Store, options ...func(*Config)) *replica {
+func (s *set) on(pod string, st leadable, options ...func(*Config)) *replica {
 	s.t.Helper()
 	r := &replica{t: s.t, set: s, pod: pod}
 	registry := prometheus.NewRegistry()
 	cfg := Config{
 		Pod: pod, BootID: "boot-of-" + pod, Store: st, Jobs: &fakeJobs{pod: pod, leading: r.leading.Load},
-		Leading: r.leading.Load, Vitals: func() Vitals { return Vitals{Claiming: r.leading.Load()} }, InternalURL: s.internalURL, Members: s.members, WriteWait: 20 * time.Second,
+		Elections: []Election{{
+			Name: store.Writes, Leader: st.Leader, Leading: r.leading.Load, Vitals: func() Vitals { return Vitals{Claiming: r.leading.Load()} },
+		}},
+		InternalURL: s.internalURL, Members: s.members, WriteWait: 20 * time.Second,
 		Limits: DefaultLimits, Connections: r.conns.Load, Log: zap.NewNop(), Registry: registry, Gatherer: registry,
 	}
 	for _, o := range options {
@@ -216,7 +225,7 @@ func (r *replica) lead() *store.Term {
 func (r *replica) knows(pod string) {
 	r.t.Helper()
 	eventually(r.t, func() error {
-		if l, _ := r.cfg.Store.Leader(); l.Current() != pod {
+		if l, _ := r.writes().Leader(); l.Current() != pod {
 			return fmt.Errorf("%s takes %q for the leader", r.pod, l.Current())
 		}
 		return nil

@@ -16,9 +16,14 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	plain(w, "ok")
 }
 
-// leaderz is 200 on the leader alone.
+// leaderz is 200 on the leader alone, of the election that is asked for.
 func (s *Server) leaderz(w http.ResponseWriter, r *http.Request) {
-	if !s.cfg.Leading() {
+	election, err := s.electionOf(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if !election.Leading() {
 		s.fail(w, r, problem{Status: http.StatusServiceUnavailable, Detail: "This replica does not lead."})
 		return
 	}

@@ -22,18 +22,21 @@ const (
 	// headerForwardedKey is the key between replicas. Under its own name net/http would take the request for
 	// one that it may send again by itself, and a first attempt that was applied would go unnoticed.
 	headerForwardedKey = "Leasehold-Idempotency-Key"
+	// headerElection is the election whose leader the sender means, or the one that refuses names; without it, as replicas of one
+	// election had it, store.Writes.
+	headerElection = "Leasehold-Election"
 	// headerDeadline is when the client stops waiting, in Unix milliseconds.
 	headerDeadline = "Leasehold-Deadline"
 	// headerOutcome is "not-leading" or "unknown" in an answer to another replica.
 	headerOutcome = "Leasehold-Outcome"
 )
 
-// position says in every answer who serves it and where in the history it stands. A handler that knows better
-// overwrites the revision.
+// position says in every answer who serves it, who leads the writes, and where in the history it stands. A handler that knows better
+// overwrites that.
 func (s *Server) position(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		leader, _ := s.cfg.Store.Leader()
+		leader, _ := s.writes().Leader()
 		h.Set(headerServedBy, s.cfg.Pod)
 		h.Set(headerLeader, leader.Current())
 		if s.draining.Load() {

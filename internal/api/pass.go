@@ -41,7 +41,7 @@ func (s *Server) passed(local http.HandlerFunc) http.HandlerFunc {
 		return local
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !s.cfg.Leading() || s.draining.Load() || r.URL.Query().Has(passedParam) {
+		if !s.writes().Leading() || s.draining.Load() || r.URL.Query().Has(passedParam) {
 			local(w, r)
 			return
 		}
@@ -90,7 +90,7 @@ func (s *Server) proxy(w http.ResponseWriter, r *http.Request, pod string, local
 	late := time.AfterFunc(s.passLimit, cancel)
 	defer late.Stop()
 	p := httputil.ReverseProxy{
-		Transport: s.router.client.Transport,
+		Transport: s.client.Transport,
 		ErrorLog:  s.proxyLog,
 		Rewrite:   func(pr *httputil.ProxyRequest) { pr.SetURL(to) },
 		ModifyResponse: func(resp *http.Response) error {

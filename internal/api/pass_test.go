@@ -28,7 +28,7 @@ func holding(value string) *fakeStore {
 }
 
 // passing makes the leader of a set, which does that with reads.
-func (s *set) passing(mode string, st Store) *replica {
+func (s *set) passing(mode string, st leadable) *replica {
 	s.t.Helper()
 	r := s.on("leasehold-0", st, func(c *Config) { c.LeaderReads, c.PublicURL = mode, s.publicURL })
 	r.leading.Store(true)

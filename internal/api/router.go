@@ -19,12 +19,13 @@ const (
 	longestRetry = 200 * time.Millisecond
 )
 
-// router brings a write to whoever leads, for as long as its client waits. It is free to send a write again:
+// router brings a write to whoever leads its election, for as long as its client waits. It is free to send a write again:
 // the write's ID has it applied once.
 type router struct {
-	cfg     Config
-	metrics *metrics
-	client  *http.Client
+	cfg      Config
+	election Election
+	metrics  *metrics
+	client   *http.Client // shared by the routers
 
 	mu   sync.Mutex
 	hint hint
@@ -37,8 +38,8 @@ type hint struct {
 	epoch uint64
 }
 
-func newRouter(cfg Config, m *metrics) *router {
-	return &router{cfg: cfg, metrics: m, client: newForwardClient()}
+func newRouter(cfg Config, election Election, client *http.Client, m *metrics) *router {
+	return &router{cfg: cfg, election: election, metrics: m, client: client}
 }
 
 // target is where a write is to go. changed is closed when a newer record is known.
@@ -49,7 +50,7 @@ type target struct {
 }
 
 func (rt *router) target() target {
-	leader, changed := rt.cfg.Store.Leader()
+	leader, changed := rt.election.Leader()
 	t := target{pod: leader.Current(), epoch: leader.Epoch, changed: changed}
 	rt.mu.Lock()
 	defer rt.mu.Unlock()

@@ -19,7 +19,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
-	"github.com/leasehold/leasehold/internal/history"
 	"github.com/leasehold/leasehold/internal/jobs"
 	"github.com/leasehold/leasehold/internal/store"
 )
@@ -30,29 +29,27 @@ type Store interface {
 	List(ctx context.Context, prefix, after string, limit int, o store.ReadOptions) (store.Page, error)
 	Watch(ctx context.Context, prefix string, after int64) (int64, <-chan store.Changes, error)
 	Write(ctx context.Context, w *store.Write) (store.Outcome, error)
-	Leader() (store.Leader, <-chan struct{})
 	Reached() int64
 	Revision(ctx context.Context) (int64, error)
 	FormatRevision(rev int64) string
 	ParseRevision(token string) (int64, error)
 }
 
-// Jobs is what the API needs of the scheduler.
+// Jobs is what the API needs of the schedulers.
 type Jobs interface {
 	Statuses(ctx context.Context) ([]jobs.Status, error)
 	RunNow(ctx context.Context, name string) (jobs.Status, error)
-	Exists(name string) bool
+	// ElectionOf returns the election whose leader runs the job; false if there is no such job.
+	ElectionOf(name string) (election string, ok bool)
 }
 
 // Config is what a Server needs.
 type Config struct {
 	Pod, BootID string
 	Store       Store
-	Jobs        Jobs
-	// Leading is the flag.
-	Leading func() bool
-	// Vitals is what other replicas are told of this one's leading.
-	Vitals func() Vitals
+	// Elections are all that are held, store.Writes the first.
+	Elections []Election
+	Jobs      Jobs
 	// InternalURL makes the address of another replica's internal listener out of a pod name that it
 	// validates; anything else is an error.
 	InternalURL func(pod string) (string, error)
@@ -62,10 +59,6 @@ type Config struct {
 	PublicURL func(pod string) (string, error)
 	// Members lists the replicas' members, for GET /v1/cluster.
 	Members func(ctx context.Context) ([]Member, error)
-	// StepDown gives leadership up to a pod, or to the best one for "": see election.StepDown.
-	StepDown func(ctx context.Context, to string) error
-	// History lists the changes of leadership, the newest first.
-	History func(ctx context.Context) ([]history.Entry, error)
 	// WriteWait is how long a write waits for a leader and an outcome.
 	WriteWait time.Duration
 	Limits    Limits
@@ -79,11 +72,12 @@ type Config struct {
 
 // Server is the API of one replica.
 type Server struct {
-	cfg     Config
-	log     *zap.Logger
-	metrics *metrics
-	router  *router
-	held    *held
+	cfg       Config
+	log       *zap.Logger
+	metrics   *metrics
+	elections []*elected
+	client    *http.Client // asks other replicas
+	held      *held
 
 	followers followers
 	inUse     chan struct{} // one token a request under way
@@ -104,6 +98,7 @@ func New(cfg Config) *Server {
 		cfg:     cfg,
 		log:     cfg.Log,
 		metrics: newMetrics(cfg.Registry),
+		client:  newForwardClient(),
 		held:    newHeld(cfg.Limits),
 		inUse:   make(chan struct{}, cfg.Limits.InFlight),
 		watches: make(chan struct{}, cfg.Limits.Watches),
@@ -112,7 +107,9 @@ func New(cfg Config) *Server {
 
 		keepAlive: keepAlive, watchWriteLimit: watchWriteLimit, passLimit: passLimit,
 	}
-	s.router = newRouter(cfg, s.metrics)
+	for _, e := range cfg.Elections {
+		s.elections = append(s.elections, &elected{e, newRouter(cfg, e, s.client, s.metrics)})
+	}
 	s.streams, s.endAll = context.WithCancel(context.Background())
 	return s
 }
@@ -133,7 +130,7 @@ func (s *Server) Handler() http.Handler {
 		r.Post("/v1/leader/transfer", s.transfer)
 		r.Get("/v1/cluster", s.cluster)
 		r.Get("/v1/jobs", s.jobs)
-		s.writes(r, s.routed)
+		s.decided(r, s.routed)
 	})
 	return r
 }
@@ -143,8 +140,8 @@ func (s *Server) Handler() http.Handler {
 func (s *Server) Internal() http.Handler {
 	r := s.newRoutes()
 	r.Get(StatusPath, s.status)
-	r.Post("/v1/leader/transfer", s.direct(decodeTransfer))
-	s.writes(r, s.direct)
+	r.Post("/v1/leader/transfer", s.direct(s.decodeTransfer))
+	s.decided(r, s.direct)
 	s.reads(r, func(local http.HandlerFunc) http.HandlerFunc { return local })
 	return r
 }
@@ -174,8 +171,8 @@ func allowed(routes chi.Routes, r *http.Request) string {
 	return strings.Join(methods, ", ")
 }
 
-// writes are the routes of everything that the leader decides.
-func (s *Server) writes(r chi.Router, serve func(decoder) http.HandlerFunc) {
+// decided are the routes of everything that a leader decides.
+func (s *Server) decided(r chi.Router, serve func(decoder) http.HandlerFunc) {
 	r.Put("/v1/kv/*", serve(s.decodePut))
 	r.Post("/v1/kv/*", serve(s.decodeCreate))
 	r.Delete("/v1/kv/*", serve(s.decodeDelete))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,10 +29,11 @@ const statusLimit = 500 * time.Millisecond
 // replicaBody is one replica in GET /v1/cluster.
 type replicaBody struct {
 	Member
-	Role      string `json:"role"` // leader or follower
-	Reachable bool   `json:"reachable"`
-	Ready     bool   `json:"ready"`
-	Revision  string `json:"revision,omitempty"`
+	Role      string   `json:"role"`  // leader or follower of the writes
+	Leads     []string `json:"leads"` // the elections that it leads
+	Reachable bool     `json:"reachable"`
+	Ready     bool     `json:"ready"`
+	Revision  string   `json:"revision,omitempty"`
 	// Lag is how many revisions it is behind the newest that any replica has; null where that is not known.
 	Lag    *int64 `json:"lag"`
 	BootID string `json:"boot_id,omitempty"`
@@ -43,7 +45,9 @@ type Status struct {
 	BootID   string `json:"boot_id"`
 	Ready    bool   `json:"ready"`
 	Revision int64  `json:"revision"`
-	Vitals
+	Vitals          // in the election store.Writes
+	// Elections are the vitals in the others that it takes part in, by name.
+	Elections map[string]Vitals `json:"elections,omitempty"`
 }
 
 // Vitals say whether a replica leads, and how well.
@@ -59,8 +63,13 @@ type Vitals struct {
 }
 
 func (s *Server) ownStatus() Status {
+	others := make(map[string]Vitals, len(s.elections)-1)
+	for _, e := range s.elections[1:] {
+		others[e.Name] = e.Vitals()
+	}
 	return Status{
-		Pod: s.cfg.Pod, BootID: s.cfg.BootID, Ready: !s.draining.Load(), Revision: s.cfg.Store.Reached(), Vitals: s.cfg.Vitals(),
+		Pod: s.cfg.Pod, BootID: s.cfg.BootID, Ready: !s.draining.Load(), Revision: s.cfg.Store.Reached(),
+		Vitals: s.writes().Vitals(), Elections: others,
 	}
 }
 
@@ -72,10 +81,37 @@ type leaderBody struct {
 	Since  *time.Time `json:"since"`
 }
 
-// leader says who leads, by the newest record that this replica knows.
-func (s *Server) leader(w http.ResponseWriter, _ *http.Request) {
-	l, _ := s.cfg.Store.Leader()
-	answerJSON(w, leaderBodyOf(l))
+// electionBody is one election in GET /v1/leader.
+type electionBody struct {
+	Election string `json:"election"`
+	leaderBody
+}
+
+func (e *elected) body() electionBody {
+	l, _ := e.Leader()
+	return electionBody{e.Name, leaderBodyOf(l)}
+}
+
+// leader says who leads, by the newest record that this replica knows: of the election that is asked for, or of store.Writes with
+// the others beside it.
+func (s *Server) leader(w http.ResponseWriter, r *http.Request) {
+	election, err := s.electionOf(r)
+	switch {
+	case err != nil:
+		s.fail(w, r, err)
+		return
+	case r.URL.Query().Has(electionParam):
+		answerJSON(w, election.body())
+		return
+	}
+	all := make([]electionBody, 0, len(s.elections))
+	for _, e := range s.elections {
+		all = append(all, e.body())
+	}
+	answerJSON(w, struct {
+		leaderBody
+		Elections []electionBody `json:"elections"`
+	}{all[0].leaderBody, all})
 }
 
 func leaderBodyOf(l store.Leader) leaderBody {
@@ -98,11 +134,11 @@ func (s *Server) cluster(w http.ResponseWriter, r *http.Request) {
 	for _, st := range statuses {
 		newest = max(newest, st.Revision)
 	}
-	leader, _ := s.cfg.Store.Leader()
+	leads := s.leads()
 	replicas := make([]replicaBody, 0, len(members))
 	for i, m := range members {
-		b := replicaBody{Member: m, Role: "follower"}
-		if m.Pod == leader.Current() {
+		b := replicaBody{Member: m, Role: "follower", Leads: append([]string{}, leads[m.Pod]...)}
+		if slices.Contains(b.Leads, store.Writes) {
 			b.Role = "leader"
 		}
 		if st := statuses[i]; st.Pod != "" {
@@ -115,7 +151,19 @@ func (s *Server) cluster(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, struct {
 		leaderBody
 		Replicas []replicaBody `json:"replicas"`
-	}{leaderBodyOf(leader), replicas})
+	}{s.writes().body().leaderBody, replicas})
+}
+
+// leads returns which elections each pod leads, by the records. One that nobody leads is not among them.
+func (s *Server) leads() map[string][]string {
+	leads := map[string][]string{}
+	for _, e := range s.elections {
+		l, _ := e.Leader()
+		if pod := l.Current(); pod != "" {
+			leads[pod] = append(leads[pod], e.Name)
+		}
+	}
+	return leads
 }
 
 // askAll returns the status of each member; the zero status for one that does not answer in time.
@@ -146,7 +194,7 @@ func (s *Server) Ask(ctx context.Context, pod string) (st Status, err error) {
 	if err != nil {
 		return Status{}, err
 	}
-	resp, err := s.router.client.Do(req)
+	resp, err := s.client.Do(req)
 	if err != nil {
 		return Status{}, err
 	}

@@ -15,10 +15,13 @@ import (
 func TestLeaderSaysWhoLeads(t *testing.T) {
 	t.Parallel()
 	a, b, _ := trio(t)
-	a.get("/v1/leader").is(http.StatusOK).holds(`{"leader":null,"epoch":0,"since":null}`+"\n").has(headerEpoch, "0")
+	a.get("/v1/leader").is(http.StatusOK).holds(`{"leader":null,"epoch":0,"since":null,"elections":[{"election":"writes","leader":null,"epoch":0,"since":null}]}`+"\n").has(headerEpoch, "0")
 	term := a.lead()
 	b.knows(a.pod)
-	var body leaderBody
+	var body struct {
+		leaderBody
+		Elections []electionBody `json:"elections"`
+	}
 	strictly(t, b.get("/v1/leader").is(http.StatusOK).has(headerLeader, a.pod).has(headerEpoch, "1").body, &body)
 	if body.Leader == nil || *body.Leader != a.pod || body.Epoch != 1 || body.Since == nil || time.Since(*body.Since) > time.Minute {
 		t.Errorf("the leader is %+v", body)
@@ -27,7 +30,7 @@ func TestLeaderSaysWhoLeads(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.knows("")
-	b.get("/v1/leader").holds(`{"leader":null,"epoch":1,"since":null}`+"\n").has(headerLeader, "")
+	b.get("/v1/leader").holds(`{"leader":null,"epoch":1,"since":null,"elections":[{"election":"writes","leader":null,"epoch":1,"since":null}]}`+"\n").has(headerLeader, "")
 }
 
 func TestClusterShowsEveryReplica(t *testing.T) {
@@ -41,10 +44,10 @@ func TestClusterShowsEveryReplica(t *testing.T) {
 	s.reroute("leasehold-3", silent.URL)
 	got := b.get("/v1/cluster").is(http.StatusOK).body
 	want := `{"leader":"leasehold-0","epoch":3,"since":"0001-01-01T00:00:00Z","replicas":[` +
-		`{"pod":"leasehold-0","voter":true,"role":"leader","reachable":true,"ready":true,"revision":"7-fake","lag":0,"boot_id":"boot-of-leasehold-0"},` +
-		`{"pod":"leasehold-1","voter":true,"role":"follower","reachable":true,"ready":true,"revision":"7-fake","lag":0,"boot_id":"boot-of-leasehold-1"},` +
-		`{"pod":"leasehold-2","voter":true,"role":"follower","reachable":false,"ready":false,"lag":null},` +
-		`{"pod":"leasehold-3","voter":true,"role":"follower","reachable":false,"ready":false,"lag":null}]}` + "\n"
+		`{"pod":"leasehold-0","voter":true,"role":"leader","leads":["writes"],"reachable":true,"ready":true,"revision":"7-fake","lag":0,"boot_id":"boot-of-leasehold-0"},` +
+		`{"pod":"leasehold-1","voter":true,"role":"follower","leads":[],"reachable":true,"ready":true,"revision":"7-fake","lag":0,"boot_id":"boot-of-leasehold-1"},` +
+		`{"pod":"leasehold-2","voter":true,"role":"follower","leads":[],"reachable":false,"ready":false,"lag":null},` +
+		`{"pod":"leasehold-3","voter":true,"role":"follower","leads":[],"reachable":false,"ready":false,"lag":null}]}` + "\n"
 	if got != want {
 		t.Errorf("the cluster is\n%s; want\n%s", got, want)
 	}

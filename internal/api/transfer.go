@@ -21,16 +21,16 @@ const transferMargin = 2 * time.Second
 // transfer has the leader give leadership up, to the pod that the body names or to the best one. It is forwarded once and
 // not held: who asks for it means the leader of now.
 func (s *Server) transfer(w http.ResponseWriter, r *http.Request) {
-	sub, err := s.receive(w, r, decodeTransfer, headerKey)
+	sub, err := s.receive(w, r, s.decodeTransfer, headerKey)
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.WriteWait+transferMargin)
 	defer cancel()
-	t := s.router.target()
+	t := sub.election.router.target()
 	t.changed = nil // the answer comes after the change that it reports
-	answer, err := s.router.try(sub.with(ctx), t, s.decideHere)
+	answer, err := sub.election.router.try(sub.with(ctx), t, s.decideHere)
 	if answer == nil {
 		s.fail(w, r, transferFailed(err, t.pod))
 		return
@@ -57,11 +57,20 @@ func transferFailed(err error, leader string) error {
 	return err
 }
 
-// transferCommand gives leadership up to a pod, or to the best one if to is "".
-type transferCommand struct{ to string }
+// transferCommand gives the leadership of an election up to a pod, or to the best one if to is "".
+type transferCommand struct {
+	of *elected
+	to string
+}
 
-func decodeTransfer(r *http.Request, body []byte) (command, error) {
-	if err := onlyQuery(r); err != nil {
+func (c transferCommand) election() string { return c.of.Name }
+
+func (s *Server) decodeTransfer(r *http.Request, body []byte) (command, error) {
+	if err := onlyQuery(r, electionParam); err != nil {
+		return nil, err
+	}
+	election, err := s.electionOf(r)
+	if err != nil {
 		return nil, err
 	}
 	var ask struct {
@@ -73,12 +82,12 @@ func decodeTransfer(r *http.Request, body []byte) (command, error) {
 		}
 	}
 	if ask.To == nil {
-		return transferCommand{}, nil
+		return transferCommand{of: election}, nil
 	}
 	if !isPodName(*ask.To) {
 		return nil, badRequest(fmt.Sprintf("There can be no pod of the name %.64q.", *ask.To))
 	}
-	return transferCommand{*ask.To}, nil
+	return transferCommand{election, *ask.To}, nil
 }
 
 func isPodName(name string) bool {
@@ -91,22 +100,24 @@ func isPodName(name string) bool {
 func (c transferCommand) run(s *Server, r *http.Request, _ store.ID, _ bool) (answerFunc, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.cfg.WriteWait)
 	defer cancel()
-	before, _ := s.cfg.Store.Leader()
-	err := s.cfg.StepDown(ctx, c.to)
+	before, _ := c.of.Leader()
+	err := c.of.StepDown(ctx, c.to)
 	if errors.Is(err, election.ErrNotLeading) {
 		return nil, store.ErrNotLeading
 	}
 	if err != nil {
 		return nil, err
 	}
-	next, err := s.awaitSuccessor(ctx, before)
+	next, err := s.awaitSuccessor(ctx, c.of, before)
 	if err != nil {
 		return nil, err
 	}
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set(headerServedBy, s.cfg.Pod)
-		w.Header().Set(headerLeader, next.Pod)
-		w.Header().Set(headerEpoch, strconv.FormatUint(next.Epoch, 10))
+		if c.of.Name == store.Writes { // the headers are of those
+			w.Header().Set(headerLeader, next.Pod)
+			w.Header().Set(headerEpoch, strconv.FormatUint(next.Epoch, 10))
+		}
 		answerJSON(w, transferBody{From: s.cfg.Pod, To: next.Pod, Epoch: next.Epoch})
 	}, nil
 }
@@ -118,9 +129,9 @@ type transferBody struct {
 }
 
 // awaitSuccessor blocks until somebody leads under a later epoch than before's, and returns who, if that is another pod.
-func (s *Server) awaitSuccessor(ctx context.Context, before store.Leader) (store.Leader, error) {
+func (s *Server) awaitSuccessor(ctx context.Context, election *elected, before store.Leader) (store.Leader, error) {
 	for {
-		l, changed := s.cfg.Store.Leader()
+		l, changed := election.Leader()
 		switch {
 		case l.Epoch <= before.Epoch || l.Resigned:
 		case l.Pod == s.cfg.Pod:
@@ -142,9 +153,14 @@ func (s *Server) awaitSuccessor(ctx context.Context, before store.Leader) (store
 	}
 }
 
-// history lists the changes of leadership that this replica knows of.
+// history lists the changes of an election's leadership that this replica knows of.
 func (s *Server) history(w http.ResponseWriter, r *http.Request) {
-	entries, err := s.cfg.History(r.Context())
+	election, err := s.electionOf(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	entries, err := election.History(r.Context())
 	if err != nil {
 		s.fail(w, r, err)
 		return

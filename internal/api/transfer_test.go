@@ -18,7 +18,7 @@ const transferPath = "/v1/leader/transfer"
 
 // stepping has a replica step down by f.
 func stepping(f func(ctx context.Context, to string) error) func(*Config) {
-	return func(c *Config) { c.StepDown = f }
+	return func(c *Config) { c.Elections[0].StepDown = f }
 }
 
 // duo is a leader under epoch 3 that steps down by f, and a follower.
@@ -199,7 +199,7 @@ func TestHistoryIsShown(t *testing.T) {
 	gap, at := int64(120), time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	var err error
 	r := newSet(t).on("leasehold-0", newFakeStore(), func(c *Config) {
-		c.History = func(context.Context) ([]history.Entry, error) {
+		c.Elections[0].History = func(context.Context) ([]history.Entry, error) {
 			return []history.Entry{
 				{From: "leasehold-0", To: "leasehold-1", Epoch: 2, At: at, Reason: "transfer", Why: "leasehold-0 gave leadership up", GapMS: &gap},
 				{To: "leasehold-0", Epoch: 1, At: at, Reason: "first", Why: "the first leader"},

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -47,7 +48,7 @@ func (s *Server) routed(decode decoder) http.HandlerFunc {
 		defer s.metrics.held.Dec()
 		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.WriteWait)
 		defer cancel()
-		answer, err := s.router.deliver(sub.with(ctx), s.decideHere)
+		answer, err := sub.election.router.deliver(sub.with(ctx), s.decideHere)
 		if answer == nil {
 			s.fail(w, r, err)
 			return
@@ -64,15 +65,15 @@ func (s *Server) direct(decode decoder) http.HandlerFunc {
 			s.fail(w, r, err)
 			return
 		}
-		if err := s.addressedHere(r); err != nil {
-			s.refuseForward(w, r, err)
+		if err := sub.election.addressedHere(r); err != nil {
+			s.refuseForward(w, r, sub.election, err)
 			return
 		}
 		ctx, cancel := forwardContext(r)
 		defer cancel()
 		answer, err := s.decideHere(sub.with(ctx))
 		if err != nil {
-			s.refuseForward(w, r, err)
+			s.refuseForward(w, r, sub.election, err)
 			return
 		}
 		answer(w, r)
@@ -81,12 +82,13 @@ func (s *Server) direct(decode decoder) http.HandlerFunc {
 
 // submission is a write on its way: the request, read and checked.
 type submission struct {
-	request *http.Request
-	body    []byte
-	command command
-	id      store.ID
-	client  bool   // the key is the client's own
-	key     string // as it may be sent again
+	request  *http.Request
+	body     []byte
+	command  command
+	election *elected // whose leader decides it
+	id       store.ID
+	client   bool   // the key is the client's own
+	key      string // as it may be sent again
 }
 
 func (sub submission) with(ctx context.Context) submission {
@@ -115,6 +117,9 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, decode decoder,
 	if sub.command, err = decode(r, body); err != nil {
 		return submission{}, err
 	}
+	if sub.election, err = s.named(sub.command.election()); err != nil {
+		return submission{}, err
+	}
 	sub.id, sub.client, sub.key, err = idempotencyKey(r.Header.Get(keyHeader))
 	return sub, err
 }
@@ -141,6 +146,9 @@ func idempotencyKey(given string) (id store.ID, client bool, key string, err err
 func (s *Server) decideHere(sub submission) (answerFunc, error) {
 	return sub.command.run(s, sub.request, sub.id, sub.client)
 }
+
+// election is always that of the data.
+func (writeCommand) election() string { return store.Writes }
 
 func (c writeCommand) run(s *Server, r *http.Request, id store.ID, client bool) (answerFunc, error) {
 	w := &store.Write{ID: id, Client: client, Hash: c.hash}
@@ -179,6 +187,8 @@ type applied struct {
 	Revision string `json:"revision"`
 }
 
+func (c runCommand) election() string { return c.of }
+
 func (c runCommand) run(s *Server, r *http.Request, _ store.ID, _ bool) (answerFunc, error) {
 	status, err := s.cfg.Jobs.RunNow(r.Context(), c.job)
 	if errors.Is(err, jobs.ErrNotLeading) {
@@ -190,9 +200,18 @@ func (c runCommand) run(s *Server, r *http.Request, _ store.ID, _ bool) (answerF
 	return func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, status) }, nil
 }
 
-// addressedHere refuses a forwarded write that was meant for another epoch than the one known here, or whose
+// meant tells whether the replica that has forwarded a request means the leader of e: one with other elections may have the job that
+// it wants run in another.
+func (e *elected) meant(r *http.Request) bool { return isOf(r.Header, e.Name) }
+
+// isOf tells whether a request or an answer between replicas is about the leader of that election.
+func isOf(h http.Header, election string) bool {
+	return cmp.Or(h.Get(headerElection), store.Writes) == election
+}
+
+// addressedHere refuses a forwarded write that was meant for another election or epoch than the one known here, or whose
 // client has given up: it may have been under way for longer than outcomes are remembered.
-func (s *Server) addressedHere(r *http.Request) error {
+func (e *elected) addressedHere(r *http.Request) error {
 	if r.Header.Get(headerForwardedKey) == "" {
 		return badRequest("A forwarded write must bring the key under which it is applied once.")
 	}
@@ -200,8 +219,8 @@ func (s *Server) addressedHere(r *http.Request) error {
 	if err != nil {
 		return badRequest("A forwarded write must name the epoch of its leader.")
 	}
-	leader, _ := s.cfg.Store.Leader()
-	if leader.Epoch != epoch {
+	leader, _ := e.Leader()
+	if leader.Epoch != epoch || !e.meant(r) {
 		return store.ErrNotLeading
 	}
 	deadline, err := strconv.ParseInt(r.Header.Get(headerDeadline), 10, 64)
@@ -219,9 +238,17 @@ func forwardContext(r *http.Request) (context.Context, context.CancelFunc) {
 	return context.WithDeadline(r.Context(), time.UnixMilli(ms).Add(ClockTolerance))
 }
 
-// refuseForward tells the replica that forwarded a write what it has to know to go on: who leads, and whether
-// anything may have been applied.
-func (s *Server) refuseForward(w http.ResponseWriter, r *http.Request, err error) {
+// refuseForward tells the replica that forwarded a write what it has to know to go on: who leads the election that it means, and
+// whether anything may have been applied. Where it means another one it is not told who leads: it would take that for its own.
+func (s *Server) refuseForward(w http.ResponseWriter, r *http.Request, election *elected, err error) {
+	leader, _ := election.Leader()
+	w.Header().Set(headerLeader, leader.Current())
+	w.Header().Set(headerEpoch, strconv.FormatUint(leader.Epoch, 10))
+	w.Header().Set(headerElection, election.Name)
+	if !election.meant(r) {
+		w.Header().Del(headerLeader)
+		w.Header().Del(headerEpoch)
+	}
 	switch {
 	case errors.Is(err, store.ErrUnknown):
 		w.Header().Set(headerOutcome, outcomeUnknown)

@@ -82,9 +82,12 @@ type Config struct {
 	Timing      Timing
 	// Voter tells whether this replica's member votes: a learner does not campaign.
 	Voter func() bool
-	// First tells whether the store's own leadership is on this replica. It goes first when the lock is released, and
-	// takes over from a leader that is gone; the others hold back.
+	// First tells whether this replica goes first when the lock is released and no successor was named; the others hold back.
+	// Where one was named it is not asked.
 	First func() bool
+	// TakesOver tells whether the store's own leadership is on this replica: a majority follows it. So it is the one that takes
+	// over from a leader that is gone.
+	TakesOver func() bool
 	// Probe asks another pod whether it leads. An error means that it does not answer.
 	Probe func(ctx context.Context, pod string) (Vitals, error)
 	// Others are the pods of the store's other voters, as far as this replica knows them.
@@ -94,7 +97,7 @@ type Config struct {
 	// or why it cannot go there.
 	PrepareMove func(ctx context.Context, to string) (successor string, move func(ctx context.Context) error, err error)
 	// StoreElsewhere tells whether the store's own leadership is known to be on another replica; FetchStore moves it here,
-	// in one try, and is called while no write is under way.
+	// in one try, and is called while no write is under way. It is nil where that is never elsewhere.
 	StoreElsewhere func() bool
 	FetchStore     func(ctx context.Context) error
 	// Storeless says that no store is behind the election: Store only tells who held the lock before, in words. Then nothing
@@ -151,7 +154,7 @@ func New(cfg Config) (*Election, error) {
 	if err := cfg.Timing.Validate(); err != nil {
 		return nil, err
 	}
-	m := newMetrics(cfg.Metrics)
+	m := newMetrics(cfg.Metrics, cfg.FetchStore != nil)
 	cfg.Lock = countedLock{cfg.Lock, m.requests}
 	e := &Election{cfg: cfg, log: cfg.Log, metrics: m, changed: make(chan struct{}), handing: make(chan struct{}, 1)}
 	e.takeover = &takeover{e: e}

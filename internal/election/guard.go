@@ -58,6 +58,7 @@ var (
 	errTakenAway  = errors.New("another pod holds the lock")
 	errSuperseded = errors.New("another claim is newer")
 	errLeads      = errors.New("another pod leads without the lock")
+	errNotNow     = errors.New("the store's own leadership has left this replica since it found the leader gone")
 )
 
 func newGuard(t *takeover, claimID string, lost func(error)) *guard {
@@ -297,6 +298,9 @@ func (g *guard) begin(ctx context.Context, record Record) error {
 	if !g.won {
 		if err := g.verdict.check(record); err != nil {
 			return err
+		}
+		if g.verdict != nil && !g.cfg.TakesOver() {
+			return errNotNow // a pause may lie in between: then the store's new leader knows better who is gone
 		}
 		g.seen, g.before = record, g.state()
 	}

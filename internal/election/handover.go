@@ -46,7 +46,7 @@ func (e *Election) Handover(ctx context.Context) error {
 	}
 	successor, err := e.moveStore(ctx, l.Term, "")
 	if err != nil {
-		e.log.Info("the store's leadership is not handed over", zap.Error(err))
+		e.log.Info("leadership is handed over to whoever comes", zap.Error(err))
 	}
 	return e.giveUp(ctx, l, errHandover, Graceful, successor)
 }

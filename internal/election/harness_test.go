@@ -645,7 +645,8 @@ type replica struct {
 	store     *storeClient
 	election  *Election
 	voter     atomic.Bool
-	first     atomic.Bool
+	first     atomic.Bool // the store's own leadership is here, and the replica goes first unless the next says something else
+	apart     atomic.Pointer[bool]
 	answers   faults       // decides what becomes of a probe of this replica
 	asks      faults       // decides what becomes of a probe by this replica
 	undecided atomic.Int64 // a duration
@@ -708,7 +709,7 @@ func (c *cluster) add(pod, boot string) *replica {
 	r.voter.Store(true)
 	election, err := New(Config{
 		Pod: pod, BootID: boot, Lock: r.lock, Store: r.store, Timing: c.timing,
-		Voter: r.voter.Load, First: r.first.Load, Probe: r.probe, Others: r.others,
+		Voter: r.voter.Load, First: r.goesFirst, TakesOver: r.first.Load, Probe: r.probe, Others: r.others,
 		PrepareMove: func(_ context.Context, to string) (string, func(context.Context) error, error) {
 			successor, err := r.prepare(to)
 			return successor, func(ctx context.Context) error { return r.moveStore(ctx) }, err
@@ -724,6 +725,14 @@ func (c *cluster) add(pod, boot string) *replica {
 	defer c.mu.Unlock()
 	c.replicas = append(c.replicas, r)
 	return r
+}
+
+// goesFirst is for elections in which that is not who takes over.
+func (r *replica) goesFirst() bool {
+	if apart := r.apart.Load(); apart != nil {
+		return *apart
+	}
+	return r.first.Load()
 }
 
 func (c *cluster) all() []*replica {

@@ -15,8 +15,12 @@ type metrics struct {
 	moves    *prometheus.CounterVec
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
-	auto := promauto.With(reg)
+// newMetrics registers the metrics; that of moves only where the store's own leadership is moved.
+func newMetrics(reg prometheus.Registerer, moves bool) *metrics {
+	auto, moving := promauto.With(reg), promauto.With(nil)
+	if moves {
+		moving = auto
+	}
 	m := &metrics{
 		leading: auto.NewGauge(prometheus.GaugeOpts{
 			Name: "leasehold_leading",
@@ -30,7 +34,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "leasehold_lock_requests_total",
 			Help: "Requests to the lock of the election (the Lease), by what came of them.",
 		}, []string{"operation", "result"}),
-		moves: auto.NewCounterVec(prometheus.CounterOpts{
+		moves: moving.NewCounterVec(prometheus.CounterOpts{
 			Name: "leasehold_store_leader_moves_total",
 			Help: "Moves of etcd's leadership to this replica, because it leads, by what came of them.",
 		}, []string{"result"}),

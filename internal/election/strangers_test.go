@@ -80,7 +80,7 @@ func run(t *testing.T, l Lock, boot string, store *storeServer, first bool, met 
 	}
 	election, err := New(Config{
 		Pod: c.pod, BootID: boot, Lock: l, Store: c.store, Timing: short,
-		Voter: func() bool { return true }, First: func() bool { return c.first }, Others: func() []string { return nil },
+		Voter: func() bool { return true }, First: func() bool { return c.first }, TakesOver: func() bool { return c.first }, Others: func() []string { return nil },
 		Probe: c.probe,
 		PrepareMove: func(context.Context, string) (string, func(context.Context) error, error) {
 			return "", nil, errors.New("the store stays where it is")

@@ -127,7 +127,7 @@ func (t *takeover) run(ctx context.Context) {
 // mayTakeOver tells whether this replica is the one to take over, does not lead already, and no stranger was the last to be
 // seen to hold the lock.
 func (t *takeover) mayTakeOver() bool {
-	return t.e.cfg.First() && t.e.cfg.Voter() && t.e.idle() && !t.strangerHolds()
+	return t.e.cfg.TakesOver() && t.e.cfg.Voter() && t.e.idle() && !t.strangerHolds()
 }
 
 func (t *takeover) strangerHolds() bool {
@@ -170,6 +170,9 @@ func (t *takeover) examine(ctx context.Context, record Record, suspects []proces
 			patience = answeredPatience
 		}
 		evidence := t.e.probe(ctx, p, record, patience)
+		if (evidence == Graceful || evidence == Transfer) && !t.e.cfg.First() {
+			evidence = "" // it is about to say who leads next, and that is another one
+		}
 		if evidence == "" && !answered {
 			t.answered = append(t.answered, p)
 		}

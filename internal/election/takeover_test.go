@@ -64,6 +64,38 @@ func TestALeaderThatIsGoneIsReplacedBeforeItsLockRunsOut(t *testing.T) {
 	}
 }
 
+// Between the reading of the lock and its writing may lie a pause, in which the store's leadership goes elsewhere. What this replica
+// has found out says nothing any more.
+func TestWhoStoppedTakingOverMeanwhileTakesNothing(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		old, next := c.elect()
+		time.Sleep(c.timing.RetryPeriod / 10) // and so it will not renew the lock for a while
+		old.answers.set(hanging)
+		reads := make(chan struct{})
+		next.store.set(only("read", func(_ context.Context, _ call, do func() error) error {
+			if !next.takingOver() || !next.first.CompareAndSwap(true, false) {
+				return do()
+			}
+			old.answers.set(nil)
+			close(reads)
+			next.store.set(nil)
+			return do()
+		}))
+		within(c.t, later, func() error {
+			select {
+			case <-reads:
+				return nil
+			default:
+				return errors.New("it does not take over")
+			}
+		})
+		always(c.t, 3*c.timing.LeaseDuration, old.leads)
+	})
+}
+
+// takingOver tells whether r has found the leader to be gone.
+func (r *replica) takingOver() bool { return r.election.takeover.standing() != nil }
+
 func TestALeaderThatIsBackTakesNothingBack(t *testing.T) {
 	bubble(t, 3, func(c *cluster) {
 		old, next := c.elect()

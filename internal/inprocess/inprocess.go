@@ -51,7 +51,22 @@ func (k *kv) guard() {
 }
 
 func (k *kv) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	op := clientv3.OpGet(key, opts...)
+	return k.get(ctx, clientv3.OpGet(key, opts...))
+}
+
+// Do is how clientv3's namespaces read.
+func (k *kv) Do(ctx context.Context, op clientv3.Op) (clientv3.OpResponse, error) {
+	if !op.IsGet() {
+		return k.KV.Do(ctx, op)
+	}
+	resp, err := k.get(ctx, op)
+	if err != nil {
+		return clientv3.OpResponse{}, err
+	}
+	return resp.OpResponse(), nil
+}
+
+func (k *kv) get(ctx context.Context, op clientv3.Op) (*clientv3.GetResponse, error) {
 	if op.IsSortSet() || op.MinModRev()|op.MaxModRev()|op.MinCreateRev()|op.MaxCreateRev() != 0 {
 		return nil, errUnsupported
 	}

@@ -119,6 +119,26 @@ func TestAReadThatWouldBeSortedOrFilteredIsRefused(t *testing.T) {
 	}
 }
 
+// Do reads as Get does, from the storage, and leaves all else to etcd's.
+func TestDoIsLikeGet(t *testing.T) {
+	t.Parallel()
+	_, ours, _ := start(t)
+	ctx := testContext(t)
+	if resp, err := ours.Do(ctx, clientv3.OpPut("a", "1")); err != nil || resp.Put() == nil {
+		t.Errorf("a put answers %+v, %v", resp, err)
+	}
+	for _, o := range [][]clientv3.OpOption{nil, {clientv3.WithSerializable()}, {clientv3.WithPrefix(), clientv3.WithKeysOnly()}, {clientv3.WithRev(1000)}} {
+		want, err1 := ours.Get(ctx, "a", o...)
+		got, err2 := ours.Do(ctx, clientv3.OpGet("a", o...))
+		if (err1 == nil) != (got.Get() != nil) || describe(got.Get(), err2) != describe(want, err1) {
+			t.Errorf("Do answers %s, Get %s", describe(got.Get(), err2), describe(want, err1))
+		}
+	}
+	if _, err := ours.Do(ctx, clientv3.OpGet("a", clientv3.WithPrefix(), clientv3.WithMinModRev(1))); !errors.Is(err, errUnsupported) {
+		t.Error(err)
+	}
+}
+
 func TestAReadEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	_, ours, _ := start(t)

@@ -12,6 +12,10 @@ import (
 // HeartbeatKey is where the heartbeat job writes who leads, for everybody to read.
 const HeartbeatKey = "leasehold/heartbeat"
 
+// Election is the one whose leader does the work that need not be done by the leader that writes the data. Where it is not held,
+// the latter does that too.
+const Election = "jobs"
+
 // Expire deletes the entries whose time to live is over.
 func Expire() Job {
 	return Job{Name: "expire", Interval: time.Second, Run: func(ctx context.Context, l Leader) (string, error) {
@@ -20,9 +24,14 @@ func Expire() Job {
 	}}
 }
 
-// JournalPrune drops the outcomes of writes that nobody can ask for any more.
-func JournalPrune() Job {
-	return Job{Name: "journal-prune", Interval: 5 * time.Second, Run: func(ctx context.Context, l Leader) (string, error) {
+// JournalPrune drops the outcomes of writes that nobody can ask for any more, from the journal of an election: what its terms
+// write, if only the state of jobs, leaves records there. That of store.Writes has the plain name.
+func JournalPrune(election string) Job {
+	name := "journal-prune"
+	if election != store.Writes {
+		name += "-" + election
+	}
+	return Job{Name: name, Interval: 5 * time.Second, Election: election, Run: func(ctx context.Context, l Leader) (string, error) {
 		n, err := l.Term.PruneJournal(ctx)
 		return fmt.Sprintf("%d records pruned", n), err
 	}}
@@ -61,7 +70,8 @@ func Heartbeat(state func(ctx context.Context, name string) ([]byte, error)) Job
 	}}
 }
 
-// Members promotes learners that have caught up and removes members whose pods are gone for good.
+// Members promotes learners that have caught up and removes members whose pods are gone for good. The leader of store.Writes runs it:
+// no leader removes its own member, so that of the writes stays until it has handed over.
 func Members(promote, removeGone func(context.Context) error) Job {
 	return Job{Name: "members", Interval: 2 * time.Second, Run: func(ctx context.Context, _ Leader) (string, error) {
 		if err := promote(ctx); err != nil {

@@ -97,7 +97,7 @@ func TestExpire(t *testing.T) {
 
 func TestJournalPrune(t *testing.T) {
 	t.Parallel()
-	r := start(t, etcdtest.Start(t), "leasehold-0", these(JournalPrune()))
+	r := start(t, etcdtest.Start(t), "leasehold-0", these(JournalPrune(store.Writes)))
 	r.lead()
 	if s := r.shows("journal-prune", ran(1)); s.Result != "0 records pruned" || s.Error != "" {
 		t.Errorf("the run is %+v", s)

@@ -23,7 +23,7 @@ type CompactConfig struct {
 // than the newest note that is as old as the retention.
 func Compact(cfg CompactConfig) Job {
 	c := &compactor{cfg: cfg}
-	return Job{Name: "compact", Interval: 10 * time.Second, Run: c.run}
+	return Job{Name: "compact", Interval: 10 * time.Second, Election: Election, Run: c.run}
 }
 
 type compactor struct {

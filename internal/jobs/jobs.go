@@ -16,7 +16,7 @@ import (
 var (
 	// ErrUnknownJob says that there is no job of that name.
 	ErrUnknownJob = errors.New("no such job")
-	// ErrNotLeading says that this replica does not lead, so it runs no jobs.
+	// ErrNotLeading says that this replica does not lead the job's election, so it does not run it.
 	ErrNotLeading = errors.New("this replica does not lead")
 	// ErrRunning says that the job is under way.
 	ErrRunning = errors.New("the job is running already")
@@ -26,6 +26,8 @@ var (
 type Job struct {
 	Name     string
 	Interval time.Duration
+	// Election is whose leader runs it; store.Writes if empty.
+	Election string
 	// Run does the work once and says in a few words what it did. ctx ends with the term.
 	Run func(ctx context.Context, leader Leader) (string, error)
 }
@@ -39,7 +41,9 @@ type Leader struct {
 // Status is what is known of a job. It is kept in the store, so that a new leader carries on where the old
 // one stopped.
 type Status struct {
-	Name     string        `json:"name"`
+	Name string `json:"name"`
+	// Election is whose leader runs it.
+	Election string        `json:"election"`
 	Interval time.Duration `json:"-"`
 	// Every is Interval as people write it.
 	Every   string    `json:"every"`

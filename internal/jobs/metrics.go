@@ -15,8 +15,8 @@ type metrics struct {
 
 // newMetrics registers the metrics. The label is not called job: that is what Prometheus calls the target. The
 // runs of every job are there from the start, so that one that never succeeds shows as a counter that stands still.
-func newMetrics(reg prometheus.Registerer, jobs []Job) *metrics {
-	auto := promauto.With(reg)
+func newMetrics(reg prometheus.Registerer, election string, jobs []Job) *metrics {
+	auto := promauto.With(prometheus.WrapRegistererWith(prometheus.Labels{"election": election}, reg))
 	m := &metrics{
 		runs: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "leasehold_job_runs_total",

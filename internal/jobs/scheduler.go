@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,9 +14,11 @@ import (
 	"github.com/leasehold/leasehold/internal/store"
 )
 
-// Config is what a Scheduler needs.
+// Config is what a Scheduler needs: all of it is of one election.
 type Config struct {
-	Jobs []Job
+	// Election is whose leader runs the jobs; store.Writes if empty.
+	Election string
+	Jobs     []Job
 	// Leading is the flag. It alone decides whether jobs run.
 	Leading func() bool
 	// Leadership is what a run gets; false if the term ended since the flag was read.
@@ -50,7 +53,8 @@ type job struct {
 
 // New makes a Scheduler that runs nothing yet.
 func New(cfg Config) *Scheduler {
-	s := &Scheduler{cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Metrics, cfg.Jobs), jobs: map[string]*job{}}
+	cfg.Election = cmp.Or(cfg.Election, store.Writes)
+	s := &Scheduler{cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Metrics, cfg.Election, cfg.Jobs), jobs: map[string]*job{}}
 	for _, j := range cfg.Jobs {
 		s.jobs[j.Name] = &job{Job: j}
 	}
@@ -185,9 +189,6 @@ func (s *Scheduler) RunNow(ctx context.Context, name string) (Status, error) {
 	return s.run(ctx, term, j, leader)
 }
 
-// Exists tells whether there is a job of that name.
-func (s *Scheduler) Exists(name string) bool { return s.jobs[name] != nil }
-
 // Statuses returns what the store knows of every job, in the order in which they were configured. Any replica
 // may be asked.
 func (s *Scheduler) Statuses(ctx context.Context) ([]Status, error) {
@@ -213,7 +214,7 @@ func (s *Scheduler) status(ctx context.Context, j *job) (Status, error) {
 			return Status{}, fmt.Errorf("malformed state of job %s: %w", j.Name, err)
 		}
 	}
-	status.Name, status.Interval, status.Every = j.Name, j.Interval, j.Interval.String()
+	status.Name, status.Election, status.Interval, status.Every = j.Name, s.cfg.Election, j.Interval, j.Interval.String()
 	return status, nil
 }
 

@@ -1,9 +1,11 @@
 package member
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,8 +22,8 @@ const moveTimeout = 500 * time.Millisecond
 var (
 	// ErrNotMember says that a pod has no member in the cluster.
 	ErrNotMember = errors.New("not a member of this cluster")
-	// ErrUnfit says that etcd's leadership cannot go to a pod, or to any. It is wrapped with why.
-	ErrUnfit = errors.New("cannot take etcd's leadership")
+	// ErrUnfit says that etcd's leadership cannot go to a pod, or to any, and so neither can any other. It is wrapped with why.
+	ErrUnfit = errors.New("cannot lead")
 )
 
 // PrepareMove chooses to whom etcd's leadership goes: to the pod to, or, where to is "", to the one that has it if
@@ -39,6 +41,28 @@ func (m *Member) PrepareMove(ctx context.Context, to string) (successor string, 
 		return "", nil, err
 	}
 	return target.pod, func(ctx context.Context) error { return m.moveTo(ctx, target.id) }, nil
+}
+
+// Successors returns the pods of the others that etcd's leadership could go to by PrepareMove, by ordinal. It moves nothing.
+// Errors: ErrUnfit, where there are none, and ErrNotStarted.
+func (m *Member) Successors(ctx context.Context) ([]string, error) {
+	s := m.server()
+	if s == nil {
+		return nil, ErrNotStarted
+	}
+	others := m.others(s, m.cfg.Peers.bound())
+	m.examine(ctx, s, others)
+	if _, err := best(s.Leader(), others); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(others, func(a, b candidate) int { return cmp.Compare(a.ordinal, b.ordinal) })
+	var pods []string
+	for _, c := range others {
+		if c.unfit == "" {
+			pods = append(pods, c.pod)
+		}
+	}
+	return pods, nil
 }
 
 // MoveLeader hands etcd's leadership over to the best of the others, if this member has it and one of them can take it.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -63,6 +64,36 @@ func TestEtcdsLeadershipGoesToTheNamedPod(t *testing.T) {
 	}
 }
 
+func TestSuccessorsAreTheFitOnesAndNothingMoves(t *testing.T) {
+	slow(t)
+	t.Parallel()
+	s := form(t, 3, 3)
+	leader := s.leader()
+	asked, other := s.followers()[0], s.followers()[1]
+	eventually(t, func() error {
+		got, err := asked.member.Successors(context.Background())
+		if want := slices.Sorted(slices.Values([]string{leader.name, other.name})); err != nil || !slices.Equal(got, want) {
+			return fmt.Errorf("%s would be followed by %v, %w; want %v", asked.name, got, err, want)
+		}
+		return nil
+	})
+	s.kill(other)
+	eventually(t, func() error {
+		got, err := leader.member.Successors(context.Background())
+		if err != nil || len(got) != 1 || got[0] != asked.name {
+			return fmt.Errorf("%s would be followed by %v, %w", leader.name, got, err)
+		}
+		return nil
+	})
+	if now := s.leader(); now != leader {
+		t.Errorf("etcd's leader has moved to %s", now.name)
+	}
+	s.kill(asked)
+	if got, err := leader.member.Successors(context.Background()); !errors.Is(err, member.ErrUnfit) || len(got) > 0 {
+		t.Errorf("without another pod: %v, %v", got, err)
+	}
+}
+
 func TestEtcdsLeadershipGoesToNobodyUnfit(t *testing.T) {
 	slow(t)
 	t.Parallel()
@@ -89,7 +120,7 @@ func TestEtcdsLeadershipGoesToNobodyUnfit(t *testing.T) {
 
 	s.kill(away)
 	leader.refuses(away.name, member.ErrUnfit, "does not answer")
-	leader.refuses("", member.ErrUnfit, "every other pod cannot take etcd's leadership")
+	leader.refuses("", member.ErrUnfit, "every other pod cannot lead")
 	if now := s.leader(); now != leader {
 		t.Errorf("%s leads", now.name)
 	}
@@ -118,6 +149,9 @@ func TestBeforeItsStartAMemberMovesNothing(t *testing.T) {
 	s := newSet(t, 3, 3)
 	s.pods[0].boot()
 	s.pods[0].refuses("", member.ErrNotStarted, "")
+	if _, err := s.pods[0].member.Successors(context.Background()); !errors.Is(err, member.ErrNotStarted) {
+		t.Errorf("Successors: %v", err)
+	}
 	if err := s.pods[0].member.FetchLeader(context.Background()); !errors.Is(err, member.ErrNotStarted) {
 		t.Errorf("FetchLeader: %v", err)
 	}

@@ -68,8 +68,8 @@ func (p *passes) read(ctx context.Context) ([]*corev1.Pod, error) {
 			continue
 		case err != nil:
 			return nil, fmt.Errorf("read pod %s: %w", p.cfg.Name(ordinal), err)
-		case p.mark.olderThan(pod):
-			return nil, fmt.Errorf("%w: %s has the mark %s, this replica's is %s", errNewer, pod.Name, pod.Annotations[EpochAnnotation], p.mark)
+		case p.mark.olderThan(pod.Annotations[p.annotation]):
+			return nil, fmt.Errorf("%w: %s has the mark %s, this replica's is %s", errNewer, pod.Name, pod.Annotations[p.annotation], p.mark)
 		}
 		pods = append(pods, pod)
 		beyond = ordinal + 1
@@ -81,14 +81,14 @@ func (p *passes) read(ctx context.Context) ([]*corev1.Pod, error) {
 // label gives the pod its role and the term's mark if it has not both. The pod must still be as it was read: who has
 // been replaced meanwhile, or means a pod that is gone, changes nothing.
 func (p *passes) label(ctx context.Context, pod *corev1.Pod, role string) error {
-	if pod.Labels[Label] == role && pod.Annotations[EpochAnnotation] == p.mark.String() {
+	if pod.Labels[p.key] == role && pod.Annotations[p.annotation] == p.mark.String() {
 		return nil
 	}
 	data, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"uid":             pod.UID,
 		"resourceVersion": pod.ResourceVersion,
-		"labels":          map[string]string{Label: role},
-		"annotations":     map[string]string{EpochAnnotation: p.mark.String()},
+		"labels":          map[string]string{p.key: role},
+		"annotations":     map[string]string{p.annotation: p.mark.String()},
 	}})
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (p *passes) label(ctx context.Context, pod *corev1.Pod, role string) error 
 		return ctx.Err()
 	}
 	_, err = p.cfg.Pods.Patch(ctx, pod.Name, types.MergePatchType, data, metav1.PatchOptions{})
-	if apierrors.IsForbidden(err) && role == Follower && pod.Labels[Label] != Leader {
+	if apierrors.IsForbidden(err) && role == Follower && pod.Labels[p.key] != Leader {
 		p.forbid(err)
 		return nil // it is not named the leader, so the others may be labeled
 	}
@@ -141,9 +141,9 @@ type mark struct {
 
 func (m mark) String() string { return fmt.Sprintf("%d-%s", m.epoch, m.cluster) }
 
-// olderThan tells whether the pod has a newer mark of the same cluster.
-func (m mark) olderThan(pod *corev1.Pod) bool {
-	number, cluster, _ := strings.Cut(pod.Annotations[EpochAnnotation], "-")
+// olderThan tells whether other is a newer mark of the same cluster.
+func (m mark) olderThan(other string) bool {
+	number, cluster, _ := strings.Cut(other, "-")
 	epoch, err := strconv.ParseUint(number, 10, 64)
 	return err == nil && cluster == m.cluster && epoch > m.epoch
 }

@@ -27,17 +27,21 @@ type replica struct {
 }
 
 // start runs the labeler of the pod with an ordinal. It ends with the test.
-func (s *apiServer) start(ordinal int) *replica {
+func (s *apiServer) start(ordinal int, options ...func(*Config)) *replica {
 	core, logs := observer.New(zap.InfoLevel)
 	r := &replica{client: &client{apiServer: s}, logs: logs, changed: make(chan struct{})}
-	r.labeler = New(Config{
+	cfg := Config{
 		Pod: podName(ordinal), Name: podName, Pods: r.client, Term: r.leads, Cluster: "3f2a", Log: zap.New(core),
 		Replicas: func(context.Context) (int, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			return s.replicas, nil
 		},
-	})
+	}
+	for _, o := range options {
+		o(&cfg)
+	}
+	r.labeler = New(cfg)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -59,9 +63,14 @@ func (r *replica) leads() (*Term, <-chan struct{}) {
 
 // elect begins a term, and returns when the first pass is over or stuck.
 func (r *replica) elect(epoch uint64) {
+	r.begin(epoch)
+	synctest.Wait()
+}
+
+// begin begins a term.
+func (r *replica) begin(epoch uint64) {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.change(&Term{Context: ctx, Epoch: epoch}, cancel)
-	synctest.Wait()
 }
 
 // depose ends the term as the election does: first nobody leads, then the context ends.

@@ -64,11 +64,11 @@ func New(cfg Config) (*Sidecar, error) {
 		Store:          noStore{s},
 		Voter:          func() bool { return true },
 		First:          func() bool { return false },
+		TakesOver:      func() bool { return false },
 		Probe:          func(context.Context, string) (election.Vitals, error) { return election.Vitals{}, errNobodyToAsk },
 		Others:         func() []string { return nil },
 		PrepareMove:    prepareNoMove,
 		StoreElsewhere: func() bool { return false },
-		FetchStore:     func(context.Context) error { return nil },
 		Log:            cfg.Log, Metrics: cfg.Metrics,
 	})
 	s.election = elected

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// All keys in etcd. The election's own lock, where it is kept in the store, is LockKey.
+// All keys in etcd. The election's own lock, where it is kept in the store, is LockKey. Another election than Writes has the keys of
+// this list that it needs below electionPrefix and its name.
 const (
 	root          = "leasehold/"
 	LockKey       = root + "lock"
@@ -18,6 +19,8 @@ const (
 	entryPrefix   = root + "kv/"
 	expiryPrefix  = root + "expiry/"
 	statePrefix   = root + "state/"
+
+	electionPrefix = root + "election/"
 )
 
 // Limits on what a client may store.

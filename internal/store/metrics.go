@@ -13,15 +13,13 @@ type metrics struct {
 	claims        *prometheus.CounterVec
 }
 
-func newMetrics(reg prometheus.Registerer, j *journal, maxRemembered int) *metrics {
-	auto := promauto.With(reg)
-	auto.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "leasehold_revision",
-		Help: "Newest revision that this replica has followed the store to.",
-	}, func() float64 {
-		reached, _ := j.progress()
-		return float64(reached)
-	})
+// newMetrics registers the metrics: of each election's chain those that have its name as a label, and of the data, which are
+// one election's, those that have none.
+func newMetrics(reg prometheus.Registerer, election string, j *journal, maxRemembered int) *metrics {
+	if election == Writes {
+		registerRevision(reg, j)
+	}
+	auto := promauto.With(prometheus.WrapRegistererWith(prometheus.Labels{"election": election}, reg))
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "leasehold_outcomes_remembered",
 		Help: "Outcomes of writes in memory.",
@@ -54,4 +52,14 @@ func newMetrics(reg prometheus.Registerer, j *journal, maxRemembered int) *metri
 			Help: "Claims of leadership by this replica, by what came of them.",
 		}, []string{"result"}),
 	}
+}
+
+func registerRevision(reg prometheus.Registerer, j *journal) {
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "leasehold_revision",
+		Help: "Newest revision that this replica has followed the store to.",
+	}, func() float64 {
+		reached, _ := j.progress()
+		return float64(reached)
+	})
 }

@@ -10,7 +10,7 @@ import (
 func TestMetricsFollowTheJournal(t *testing.T) {
 	t.Parallel()
 	reg, j := prometheus.NewRegistry(), newJournal()
-	newMetrics(reg, j, 10)
+	newMetrics(reg, Writes, j, 10)
 	j.add(position{epoch: 1, sequence: 1}, []decision{{id: NewID()}, {id: NewID()}}, 7, time.Now())
 	j.reach(7)
 	want := map[string]float64{"leasehold_revision": 7, "leasehold_outcomes_remembered": 2, "leasehold_outcomes_limit": 10}

@@ -39,6 +39,8 @@ type (
 	}
 	// LockRecord is the election's own, where that is held in the store. It stands outside the chain.
 	LockRecord struct{}
+	// PartRecord is a record of another election than Writes: it stands outside the chain of the data.
+	PartRecord struct{ Election string }
 )
 
 // DecodeEvent returns which record an event of etcd has written or deleted: one of the types above, an Entry or a Leader.
@@ -49,6 +51,9 @@ func DecodeEvent(ev *clientv3.Event) (any, error) {
 	switch {
 	case key == LockKey:
 		return LockRecord{}, nil
+	case strings.HasPrefix(key, electionPrefix):
+		election, _, _ := strings.Cut(strings.TrimPrefix(key, electionPrefix), "/")
+		return PartRecord{election}, nil
 	case key == headKey && !deleted:
 		return decodeHead(string(kv.Value))
 	case key == leaderKey && !deleted:

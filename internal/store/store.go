@@ -51,6 +51,9 @@ var (
 // Config is what a Store needs. KV and Watcher reach the replica's own member. Serializable reads are to be answered by the member
 // alone, from memory or disk: the committer waits for them.
 type Config struct {
+	// Election is whose record and chain the store is, Writes by default. KV and Watcher are to reach its Part of etcd. The
+	// data are those of Writes: a store of another election keeps state only, and reads nothing else.
+	Election  string
 	KV        clientv3.KV
 	Watcher   clientv3.Watcher
 	ClusterID uint64
@@ -71,6 +74,9 @@ type Config struct {
 }
 
 func (c *Config) setDefaults() {
+	if c.Election == "" {
+		c.Election = Writes
+	}
 	if c.NewTerm == nil {
 		c.NewTerm = func() <-chan struct{} { return nil }
 	}
@@ -117,7 +123,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s := &Store{
 		cfg:     cfg,
 		log:     cfg.Log,
-		metrics: newMetrics(cfg.Metrics, j, cfg.MaxRemembered),
+		metrics: newMetrics(cfg.Metrics, cfg.Election, j, cfg.MaxRemembered),
 		leader:  newLeaderView(),
 		journal: j,
 	}

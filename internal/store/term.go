@@ -246,9 +246,9 @@ func (t *Term) held() time.Duration {
 // ctx was done: f has not run then.
 func (t *Term) Pause(ctx context.Context, f func()) error { return t.committer.pause(ctx, f) }
 
-// Write is Store.Write under this term.
+// Write is Store.Write under this term. Under a term of another election than Writes, a write of data is ErrInvalid.
 func (t *Term) Write(ctx context.Context, w *Write) (Outcome, error) {
-	if err := w.validate(); err != nil {
+	if err := w.validate(t.store.cfg.Election); err != nil {
 		return Outcome{}, err
 	}
 	return t.committer.submit(ctx, w)

@@ -54,6 +54,7 @@ type Write struct {
 	ops        []op
 	bytes      int
 	grows      bool
+	data       bool // touches entries, and so not only state
 	prunes     bool // makes room in the journal
 }
 
@@ -84,6 +85,7 @@ type Outcome struct {
 // Require adds a condition on a client's key.
 func (w *Write) Require(c Condition) {
 	w.conditions = append(w.conditions, etcdCondition{entryPrefix + c.Key, c.Revision})
+	w.data = true
 }
 
 // Put adds the writing of an entry. With a time to live it also adds the index by which the entry is found
@@ -93,11 +95,14 @@ func (w *Write) Put(e Entry) {
 	if !e.Expires.IsZero() {
 		w.add(op{key: expiryKey(e.Expires, e.Key)})
 	}
-	w.grows = true
+	w.grows, w.data = true, true
 }
 
 // Delete adds the deletion of a client's key.
-func (w *Write) Delete(key string) { w.add(op{key: entryPrefix + key, delete: true}) }
+func (w *Write) Delete(key string) {
+	w.add(op{key: entryPrefix + key, delete: true})
+	w.data = true
+}
 
 // PutState adds the writing of a record of the service's own, apart from clients' keys. It is taken even
 // when the store is full: such records are few and small.
@@ -110,8 +115,11 @@ func (w *Write) add(o op) {
 	w.bytes += len(o.key) + len(o.value) + 16
 }
 
-// validate finds what would make etcd refuse the whole transaction that w is part of.
-func (w *Write) validate() error {
+// validate finds what would make etcd refuse the whole transaction that w is part of, and data that are not the election's.
+func (w *Write) validate(election string) error {
+	if w.data && election != Writes {
+		return fmt.Errorf("%w: the data belong to the election %s, and this is a term of %s; write them under that one", ErrInvalid, Writes, election)
+	}
 	if len(w.ops) > maxBatchOps || w.bytes > maxBatchBytes {
 		return fmt.Errorf("%w: %d operations and %d bytes; at most %d and %d go into one transaction",
 			ErrInvalid, len(w.ops), w.bytes, maxBatchOps, maxBatchBytes)

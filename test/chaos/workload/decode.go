@@ -20,7 +20,8 @@ func decode(revision int64, events []*clientv3.Event) (t check.Transaction, ok b
 	t.Revision = revision
 	for _, ev := range events {
 		record, err := store.DecodeEvent(ev)
-		if _, locked := record.(store.LockRecord); locked {
+		switch record.(type) {
+		case store.LockRecord, store.PartRecord:
 			continue
 		}
 		ok = true
