@@ -16,10 +16,11 @@ import (
 // bothElections are what the component elections adds to a set.
 var bothElections = []string{"writes", "jobs"}
 
-// A set of its own with two elections: each is led by another pod, and either leader's pod is deleted by force while the other
+// A set of its own with two elections: each is led by another pod, and either leader is killed while the other
 // election goes on. It prints for how long each election had no leader.
 func TestTwoElections(t *testing.T) {
 	ownSet(t)
+	fullOnly(t)
 	s := *set
 	s.namespace, s.components = set.namespace+"-elections", []string{"elections"}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
@@ -91,7 +92,7 @@ func (s *statefulSet) spreadElections(ctx context.Context, base string) error {
 	return fmt.Errorf("%s led both; the transfer was answered with %d %s", now["jobs"].Leader, a.status, a.body)
 }
 
-// loseLeaderOf deletes the leader of an election by force and expects another pod to lead that, under the next epoch, and the other
+// loseLeaderOf kills the leader of an election and expects it to be led under another epoch, and the other
 // election to stay as it is.
 func (s *statefulSet) loseLeaderOf(ctx context.Context, t *testing.T, base, lost string) {
 	t.Helper()
@@ -100,9 +101,7 @@ func (s *statefulSet) loseLeaderOf(ctx context.Context, t *testing.T, base, lost
 		t.Fatal(err)
 	}
 	old := before[lost]
-	if _, err := s.kubectl(ctx, "delete", "pod", old.Leader, "--force", "--grace-period=0"); err != nil {
-		t.Fatal(err)
-	}
+	s.endAbruptly(ctx, t, old.Leader)
 	var now map[string]electionState
 	err = poll(ctx, func() (err error) {
 		if now, err = s.elections(ctx, base); err == nil && now[lost].Epoch <= old.Epoch {

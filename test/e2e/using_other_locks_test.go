@@ -15,15 +15,13 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// A set of its own for each other lock, in the short set for one of them: its leader is killed, another one leads and holds
+// A set of its own for each other lock: its leader is killed, another one leads and holds
 // the lock, and what was written is there.
 func TestElectionsOverOtherLocks(t *testing.T) {
 	ownSet(t)
+	fullOnly(t)
 	for lock, component := range map[string]string{"configmaps": "lock-configmap", "secrets": "lock-secret"} {
 		t.Run(lock, func(t *testing.T) {
-			if lock == "secrets" {
-				fullOnly(t)
-			}
 			s := *set
 			s.namespace = set.namespace + "-" + lock
 			s.holdOver(lock, component)
@@ -43,7 +41,7 @@ func (s *statefulSet) holdOver(lock, component string) {
 	s.lock, s.components, s.flags = lock, []string{component}, []string{"--leader-elect-resource-lock=" + lock}
 }
 
-// killLeader kills the leader, or deletes its pod by force where that cannot be done, and expects another one to lead that
+// killLeader ends the leader, and expects another one to lead that
 // has what was written.
 func (s *statefulSet) killLeader(ctx context.Context, t *testing.T) {
 	t.Helper()
@@ -57,15 +55,7 @@ func (s *statefulSet) killLeader(ctx context.Context, t *testing.T) {
 	}
 	key := base + "/v1/kv/other-locks"
 	s.mustAnswer(ctx, t, http.MethodPut, key, http.StatusOK)
-	pod, err := s.pod(ctx, old)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if hooked() {
-		killServer(t, pod)
-	} else if _, err := s.kubectl(ctx, "delete", "pod", old, "--force", "--grace-period=0"); err != nil {
-		t.Fatal(err)
-	}
+	s.endAbruptly(ctx, t, old)
 	err = poll(ctx, func() error {
 		holder, err := s.lockHolder(ctx)
 		if err == nil && (holder == "" || holder == old) {
@@ -82,6 +72,20 @@ func (s *statefulSet) killLeader(ctx context.Context, t *testing.T) {
 	}
 	if _, err := s.kube.CoordinationV1().Leases(s.namespace).Get(ctx, setName, metav1.GetOptions{}); err == nil {
 		t.Error("there is a Lease as well")
+	}
+}
+
+// endAbruptly kills the pod's server, or deletes the pod by force where that cannot be done.
+func (s *statefulSet) endAbruptly(ctx context.Context, t *testing.T, name string) {
+	t.Helper()
+	pod, err := s.pod(ctx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hooked() {
+		killServer(t, pod)
+	} else if _, err := s.kubectl(ctx, "delete", "pod", name, "--force", "--grace-period=0"); err != nil {
+		t.Fatal(err)
 	}
 }
 
