@@ -128,7 +128,7 @@ func (c readsCase) load(ctx context.Context, l leasehold, leader int, w window) 
 	limit, cancel := context.WithDeadline(ctx, w.to.Add(requestLimit))
 	defer cancel()
 	var reads, writes tally
-	waitWrites := writes.startPaced(limit, operations[0].do, clients[readers:], w, writesPerSecond)
+	waitWrites := writes.startPaced(limit, write, clients[readers:], w, writesPerSecond)
 	waitReads := reads.startPaced(limit, c.do(), clients[:readers], w, c.rate)
 	leaderCPU, all, err := cpuWithin(ctx, servers, leader, w)
 	waitReads()
@@ -142,7 +142,7 @@ func (c readsCase) load(ctx context.Context, l leasehold, leader int, w window) 
 	p = readsPoint{leader: leaderCPU, others: all - leaderCPU, write: spreadOf(writes.took)}
 	if c.what != "" {
 		p.read = spreadOf(reads.took)
-		p.passed, err = l.passed(ctx, leader)
+		p.passed, err = l.passed(leader)
 	}
 	return p, err
 }

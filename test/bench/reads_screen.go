@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -55,7 +54,7 @@ func (c readsCase) row(runs []readsPoint) []string {
 func percent(part float64) string { return strconv.Itoa(int(100*part+0.5)) + " %" }
 
 // passed is which part of the reads that the leader was to pass on a follower has answered; 0 if it was to pass none on.
-func (c leasehold) passed(_ context.Context, leader int) (float64, error) {
+func (c leasehold) passed(leader int) (float64, error) {
 	status, text, err := fasthttp.GetTimeout(nil, c.Replicas[leader].URL+"/metrics", requestLimit)
 	if err != nil {
 		return 0, err
