@@ -48,7 +48,7 @@ func load(ctx context.Context, c cluster, o operation, n int, warmUp, length tim
 	limit, cancel := context.WithDeadline(ctx, w.to.Add(requestLimit))
 	defer cancel()
 	var all tally
-	wait := all.startAll(limit, o, clients, w)
+	wait := all.startAll(clients, func(_ int, c *worker) ([]time.Duration, error) { return work(limit, o, c, w) })
 	used, err := usedWithin(ctx, servers, w)
 	wait()
 	if err := errors.Join(err, ctx.Err()); err != nil {
@@ -68,12 +68,12 @@ type tally struct {
 	errors []string
 }
 
-// startAll starts the clients. What it returns waits until they have ended.
-func (t *tally) startAll(ctx context.Context, o operation, clients []client, w window) (wait func()) {
+// startAll has each client do its work, given its number. What it returns waits until they have ended.
+func (t *tally) startAll(clients []client, work func(i int, w *worker) ([]time.Duration, error)) (wait func()) {
 	var working sync.WaitGroup
 	for i, c := range clients {
 		working.Go(func() {
-			took, err := work(ctx, o, newWorker(c, strconv.Itoa(len(clients)), i), w)
+			took, err := work(i, newWorker(c, strconv.Itoa(len(clients)), i))
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			t.took = append(t.took, took...)

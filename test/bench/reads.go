@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"strconv"
-	"sync"
 	"time"
 
 	"github.com/leasehold/leasehold/internal/api"
@@ -175,25 +173,15 @@ func cpuWithin(ctx context.Context, servers []int, leader int, w window) (ofLead
 // startPaced has the clients begin so many operations a second, evenly, whatever becomes of those before; how long one takes counts from when it was
 // due. What it returns waits until they have ended.
 func (t *tally) startPaced(ctx context.Context, do func(context.Context, *worker) error, clients []client, w window, perSecond int) (wait func()) {
-	var working sync.WaitGroup
 	if perSecond == 0 {
-		return working.Wait
+		return func() {}
 	}
 	every := time.Duration(len(clients)) * time.Second / time.Duration(perSecond)
 	begin := time.Now()
-	for i, c := range clients {
+	return t.startAll(clients, func(i int, c *worker) ([]time.Duration, error) {
 		first := begin.Add(every * time.Duration(i) / time.Duration(len(clients)))
-		working.Go(func() {
-			took, err := workPaced(ctx, do, newWorker(c, strconv.Itoa(len(clients)), i), w, first, every)
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			t.took = append(t.took, took...)
-			if err != nil {
-				t.errors = append(t.errors, err.Error())
-			}
-		})
-	}
-	return working.Wait
+		return workPaced(ctx, do, c, w, first, every)
+	})
 }
 
 // workPaced is one client, until the window's end or its first error.
