@@ -187,6 +187,7 @@ func (r *replica) lead(ctx context.Context, failed <-chan error) error {
 	r.step("drain", drainLimit, r.public.shutdown)
 	r.step("leave", leaveLimit, r.member.Leave)
 	r.step("drain the internal listener", peersLimit, r.internal.shutdown)
+	r.api.EndLinks()
 	return err
 }
 

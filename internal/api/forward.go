@@ -21,12 +21,14 @@ const maxForwardedAnswer = 64 << 10
 // aliveCheck finds out within seconds that the leader's machine is gone.
 var aliveCheck = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3}
 
+var forwardDialer = &net.Dialer{Timeout: time.Second, KeepAliveConfig: aliveCheck}
+
 // newForwardClient makes the client for the way to the leader. Connections are many and kept: every held
 // write may need one.
 func newForwardClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: time.Second, KeepAliveConfig: aliveCheck}).DialContext,
+			DialContext:         forwardDialer.DialContext,
 			MaxIdleConns:        1024,
 			MaxIdleConnsPerHost: 512,
 			IdleConnTimeout:     time.Minute,
@@ -71,14 +73,11 @@ func (rt *router) forwardRequest(ctx context.Context, sub submission, t target) 
 	if err != nil {
 		return nil, err
 	}
-	url := base + sub.request.URL.EscapedPath()
-	if sub.request.URL.RawQuery != "" {
-		url += "?" + sub.request.URL.RawQuery
-	}
-	req, err := http.NewRequestWithContext(ctx, sub.request.Method, url, bytes.NewReader(sub.body))
+	req, err := http.NewRequestWithContext(ctx, sub.request.Method, base+sub.request.URL.EscapedPath(), bytes.NewReader(sub.body))
 	if err != nil {
 		return nil, err
 	}
+	req.URL.RawQuery = sub.request.URL.RawQuery // as it is: a # in it would end it, if it were parsed again
 	for _, name := range []string{"Content-Type", "If-Match", "If-None-Match"} {
 		if values := sub.request.Header.Values(name); len(values) > 0 {
 			req.Header[name] = values

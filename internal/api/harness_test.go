@@ -87,6 +87,7 @@ type replica struct {
 	internal *httptest.Server
 	between  atomic.Pointer[interception]
 	arrived  atomic.Int64 // requests from other replicas
+	links    atomic.Bool  // takes links; without, every write that is forwarded is a request to be intercepted
 	leading  atomic.Bool
 	claims   atomic.Int64
 }
@@ -172,6 +173,7 @@ func limited(l Limits) func(*Config) { return func(c *Config) { c.Limits = l } }
 
 func (r *replica) close() {
 	r.Drain()
+	r.EndLinks()
 	for _, s := range []*httptest.Server{r.public, r.internal} {
 		s.CloseClientConnections()
 		s.Close()
@@ -182,10 +184,19 @@ func (r *replica) close() {
 func (r *replica) crash() {
 	_ = r.internal.Listener.Close()
 	r.internal.CloseClientConnections()
+	r.EndLinks()
 }
 
 func (r *replica) intercepted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path == linkPath {
+			if r.links.Load() {
+				next.ServeHTTP(w, req)
+				return
+			}
+			http.NotFound(w, req) // as one of an older version
+			return
+		}
 		r.arrived.Add(1)
 		if f := r.between.Load(); f != nil {
 			(*f)(w, req, next)

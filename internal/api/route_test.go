@@ -582,7 +582,7 @@ func (c *idleCounter) CloseIdleConnections() { c.closed++ }
 func TestIdleConnectionsEndWithTheEpoch(t *testing.T) {
 	t.Parallel()
 	f := believing("leasehold-0", 1)
-	rt := newRouter(Config{}, Election{Leader: f.Leader}, nil, nil)
+	rt := newRouter(&Server{}, Election{Leader: f.Leader})
 	idle := &idleCounter{}
 	rt.client = &http.Client{Transport: idle}
 	for _, epoch := range []uint64{1, 1, 2, 2} { // a pod that leads again has started anew

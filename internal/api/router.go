@@ -22,10 +22,12 @@ const (
 // router brings a write to whoever leads its election, for as long as its client waits. It is free to send a write again:
 // the write's ID has it applied once.
 type router struct {
+	server   *Server
 	cfg      Config
 	election Election
 	metrics  *metrics
 	client   *http.Client // shared by the routers
+	links    *links
 
 	mu   sync.Mutex
 	hint hint
@@ -38,8 +40,11 @@ type hint struct {
 	epoch uint64
 }
 
-func newRouter(cfg Config, election Election, client *http.Client, m *metrics) *router {
-	return &router{cfg: cfg, election: election, metrics: m, client: client}
+func newRouter(s *Server, election Election) *router {
+	return &router{
+		server: s, cfg: s.cfg, election: election, metrics: s.metrics, client: s.client,
+		links: &links{url: s.cfg.InternalURL, dial: forwardDialer.DialContext},
+	}
 }
 
 // target is where a write is to go. changed is closed when a newer record is known.
@@ -122,7 +127,11 @@ func (rt *router) try(sub submission, t target, here func(submission) (answerFun
 	case rt.cfg.Pod:
 		return here(sub)
 	}
-	return rt.forward(sub, t)
+	answer, err := rt.forwardLinked(sub, t)
+	if errors.Is(err, errAlone) {
+		return rt.forward(sub, t)
+	}
+	return answer, err
 }
 
 // expired asks the clock: a process that stood still must not send a write whose ID may be forgotten by now.

@@ -87,6 +87,9 @@ type Server struct {
 	streams  context.Context // ends the watches when the replica drains
 	endAll   context.CancelFunc
 
+	linked    context.Context // ends the links from other replicas
+	endLinked context.CancelFunc
+
 	proxyLog *log.Logger // of what goes wrong when a read is passed on
 
 	keepAlive, watchWriteLimit, passLimit time.Duration // the constants, but for tests
@@ -108,8 +111,9 @@ func New(cfg Config) *Server {
 		keepAlive: keepAlive, watchWriteLimit: watchWriteLimit, passLimit: passLimit,
 	}
 	for _, e := range cfg.Elections {
-		s.elections = append(s.elections, &elected{e, newRouter(cfg, e, s.client, s.metrics)})
+		s.elections = append(s.elections, &elected{e, newRouter(s, e)})
 	}
+	s.linked, s.endLinked = context.WithCancel(context.Background())
 	s.streams, s.endAll = context.WithCancel(context.Background())
 	return s
 }
@@ -135,9 +139,9 @@ func (s *Server) Handler() http.Handler {
 	return r
 }
 
-// Internal is what other replicas ask. A write that arrives here is decided here or refused, and a read is answered here:
+// internalRoutes are what other replicas ask. A write that arrives here is decided here or refused, and a read is answered here:
 // neither is sent on a second time.
-func (s *Server) Internal() http.Handler {
+func (s *Server) internalRoutes() http.Handler {
 	r := s.newRoutes()
 	r.Get(StatusPath, s.status)
 	r.Post("/v1/leader/transfer", s.direct(s.decodeTransfer))
@@ -171,7 +175,7 @@ func allowed(routes chi.Routes, r *http.Request) string {
 	return strings.Join(methods, ", ")
 }
 
-// decided are the routes of everything that a leader decides.
+// decided are the routes of everything that a leader decides. decodeWrite says the same of what comes over a link.
 func (s *Server) decided(r chi.Router, serve func(decoder) http.HandlerFunc) {
 	r.Put("/v1/kv/*", serve(s.decodePut))
 	r.Post("/v1/kv/*", serve(s.decodeCreate))

@@ -65,11 +65,15 @@ func (s *Server) direct(decode decoder) http.HandlerFunc {
 			s.fail(w, r, err)
 			return
 		}
-		if err := sub.election.addressedHere(r); err != nil {
+		addressed, err := addressOf(r.Header)
+		if err == nil {
+			err = sub.election.addressedHere(addressed)
+		}
+		if err != nil {
 			s.refuseForward(w, r, sub.election, err)
 			return
 		}
-		ctx, cancel := forwardContext(r)
+		ctx, cancel := addressed.waiting(r.Context())
 		defer cancel()
 		answer, err := s.decideHere(sub.with(ctx))
 		if err != nil {
@@ -113,14 +117,19 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, decode decoder,
 		}
 		return submission{}, badRequest("The body ended early.")
 	}
-	sub := submission{request: r, body: body}
+	return s.check(r, body, decode, r.Header.Get(keyHeader))
+}
+
+// check makes a submission of a request that has been read.
+func (s *Server) check(r *http.Request, body []byte, decode decoder, key string) (sub submission, err error) {
+	sub = submission{request: r, body: body}
 	if sub.command, err = decode(r, body); err != nil {
 		return submission{}, err
 	}
 	if sub.election, err = s.named(sub.command.election()); err != nil {
 		return submission{}, err
 	}
-	sub.id, sub.client, sub.key, err = idempotencyKey(r.Header.Get(keyHeader))
+	sub.id, sub.client, sub.key, err = idempotencyKey(key)
 	return sub, err
 }
 
@@ -151,20 +160,25 @@ func (s *Server) decideHere(sub submission) (answerFunc, error) {
 func (writeCommand) election() string { return store.Writes }
 
 func (c writeCommand) run(s *Server, r *http.Request, id store.ID, client bool) (answerFunc, error) {
-	w := &store.Write{ID: id, Client: client, Hash: c.hash}
-	c.fill(w, time.Now())
-	o, err := s.cfg.Store.Write(r.Context(), w)
+	o, err := c.decide(r.Context(), s, id, client)
 	if err != nil {
 		return nil, err
 	}
-	return func(w http.ResponseWriter, r *http.Request) { c.answer(s, w, r, o) }, nil
+	return func(w http.ResponseWriter, r *http.Request) { c.answer(s, w, r, s.cfg.Pod, o) }, nil
 }
 
-func (c writeCommand) answer(s *Server, w http.ResponseWriter, r *http.Request, o store.Outcome) {
+func (c writeCommand) decide(ctx context.Context, s *Server, id store.ID, client bool) (store.Outcome, error) {
+	w := &store.Write{ID: id, Client: client, Hash: c.hash}
+	c.fill(w, time.Now())
+	return s.cfg.Store.Write(ctx, w)
+}
+
+// answer tells the client what the leader, by, has decided.
+func (c writeCommand) answer(s *Server, w http.ResponseWriter, r *http.Request, by string, o store.Outcome) {
 	revision := s.cfg.Store.FormatRevision(o.Revision)
 	h := w.Header()
-	h.Set(headerServedBy, s.cfg.Pod)
-	h.Set(headerLeader, s.cfg.Pod)
+	h.Set(headerServedBy, by)
+	h.Set(headerLeader, by)
 	h.Set(headerRevision, revision)
 	h.Set(headerEpoch, strconv.FormatUint(o.Epoch, 10))
 	if o.Replayed {
@@ -209,33 +223,43 @@ func isOf(h http.Header, election string) bool {
 	return cmp.Or(h.Get(headerElection), store.Writes) == election
 }
 
+// address is whom a forwarded write is meant for, and until when it is waited for.
+type address struct {
+	election string
+	epoch    uint64
+	deadline time.Time
+}
+
+func addressOf(h http.Header) (address, error) {
+	if h.Get(headerForwardedKey) == "" {
+		return address{}, badRequest("A forwarded write must bring the key under which it is applied once.")
+	}
+	epoch, err := strconv.ParseUint(h.Get(headerEpoch), 10, 64)
+	if err != nil {
+		return address{}, badRequest("A forwarded write must name the epoch of its leader.")
+	}
+	deadline, err := strconv.ParseInt(h.Get(headerDeadline), 10, 64)
+	if err != nil {
+		return address{}, badRequest("A forwarded write must say until when it is waited for.")
+	}
+	return address{cmp.Or(h.Get(headerElection), store.Writes), epoch, time.UnixMilli(deadline)}, nil
+}
+
 // addressedHere refuses a forwarded write that was meant for another election or epoch than the one known here, or whose
 // client has given up: it may have been under way for longer than outcomes are remembered.
-func (e *elected) addressedHere(r *http.Request) error {
-	if r.Header.Get(headerForwardedKey) == "" {
-		return badRequest("A forwarded write must bring the key under which it is applied once.")
-	}
-	epoch, err := strconv.ParseUint(r.Header.Get(headerEpoch), 10, 64)
-	if err != nil {
-		return badRequest("A forwarded write must name the epoch of its leader.")
-	}
+func (e *elected) addressedHere(a address) error {
 	leader, _ := e.Leader()
-	if leader.Epoch != epoch || !e.meant(r) {
-		return store.ErrNotLeading
-	}
-	deadline, err := strconv.ParseInt(r.Header.Get(headerDeadline), 10, 64)
-	if err != nil {
-		return badRequest("A forwarded write must say until when it is waited for.")
-	}
-	if time.Now().After(time.UnixMilli(deadline).Add(ClockTolerance)) {
+	if leader.Epoch != a.epoch || e.Name != a.election || time.Now().After(a.limit()) {
 		return store.ErrNotLeading
 	}
 	return nil
 }
 
-func forwardContext(r *http.Request) (context.Context, context.CancelFunc) {
-	ms, _ := strconv.ParseInt(r.Header.Get(headerDeadline), 10, 64) // checked by addressedHere
-	return context.WithDeadline(r.Context(), time.UnixMilli(ms).Add(ClockTolerance))
+// limit is when nobody waits any more, whatever clock the deadline is of.
+func (a address) limit() time.Time { return a.deadline.Add(ClockTolerance) }
+
+func (a address) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithDeadline(ctx, a.limit())
 }
 
 // refuseForward tells the replica that forwarded a write what it has to know to go on: who leads the election that it means, and
