@@ -96,8 +96,8 @@ func (l *links) close() {
 // else as that of forward.
 func (rt *router) forwardLinked(sub submission, t target) (answerFunc, error) {
 	command, ok := sub.command.(writeCommand)
-	if !ok || len(sub.body) > link.MaxMessage {
-		return nil, errAlone // a run has no ID that would have it happen once
+	if !ok || len(sub.body) > link.MaxMessage { // no write, or one that is too long
+		return nil, errAlone
 	}
 	l := rt.links.to(t)
 	if l == nil {

@@ -138,6 +138,20 @@ func (c counted) Write(ctx context.Context, w *store.Write) (store.Outcome, erro
 	return c.Store.Write(ctx, w)
 }
 
+// paused has the term commit nothing until it is released.
+func paused(t *testing.T, term *store.Term) (release func()) {
+	t.Helper()
+	held, released := make(chan struct{}), make(chan struct{})
+	go func() {
+		_ = term.Pause(testContext(t), func() {
+			close(held)
+			<-released
+		})
+	}()
+	<-held
+	return func() { close(released) }
+}
+
 func TestALinkThatEndsUnderAWriteHasItAppliedOnce(t *testing.T) {
 	t.Parallel()
 	var came atomic.Int64
@@ -145,14 +159,7 @@ func TestALinkThatEndsUnderAWriteHasItAppliedOnce(t *testing.T) {
 	term := a.lead()
 	b.knows(a.pod)
 	a.linked(b)
-	paused, release := make(chan struct{}), make(chan struct{})
-	go func() {
-		_ = term.Pause(testContext(t), func() {
-			close(paused)
-			<-release
-		})
-	}()
-	<-paused
+	release := paused(t, term)
 	w := b.start(http.MethodPost, "/v1/kv/a", "x")
 	eventually(t, func() error {
 		if came.Load() != 1 {
@@ -162,7 +169,7 @@ func TestALinkThatEndsUnderAWriteHasItAppliedOnce(t *testing.T) {
 	})
 	a.endLinked()
 	a.arrives(1) // it comes again, over HTTP
-	close(release)
+	release()
 	w.wait().is(http.StatusCreated)
 	if n := b.versions("a"); n != 1 {
 		t.Errorf("applied %d times", n)
@@ -175,19 +182,13 @@ func TestALinkedLeaderThatIsReplacedIsNotWaitedFor(t *testing.T) {
 	term := a.lead()
 	b.knows(a.pod)
 	a.linked(b)
-	hung, release := make(chan struct{}), make(chan struct{})
-	defer close(release)
-	go func() {
-		_ = term.Pause(testContext(t), func() {
-			close(hung)
-			<-release
-		})
-	}()
-	<-hung
+	release := paused(t, term)
+	defer release()
 	w := b.start(http.MethodPost, "/v1/kv/a", "x")
 	w.waits()
 	c.lead()
 	w.wait().is(http.StatusCreated).has(headerServedBy, c.pod)
+	a.askedAlone(0) // it had gone over the link
 	if n := b.versions("a"); n != 1 {
 		t.Errorf("applied %d times", n)
 	}
